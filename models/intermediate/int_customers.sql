@@ -1,0 +1,28 @@
+-- Customers whom we may send, one row each. An export may hold older rows of a customer: the newest counts, and where
+-- two are equally new, an opt-out goes first. No answer to the question is not a consent.
+with customers as (
+    select * from {{ ref('stg_shop__crm_customers') }}
+),
+
+ranked as (
+    select
+        customers.*,
+        row_number() over (
+            partition by customer_id
+            order by updated_at desc, coalesce(opted_out, true) desc, loyalty_tier, region, email
+        ) as recency_rank
+    from customers
+),
+
+final as (
+    select
+        customer_id,
+        loyalty_tier,
+        region,
+        email,
+        updated_at
+    from ranked
+    where recency_rank = 1 and not coalesce(opted_out, true)
+)
+
+select * from final

@@ -1,0 +1,33 @@
+-- The last registration of each customer whom we may send.
+with customers as (
+    select * from {{ ref('int_customers') }}
+),
+
+registrations as (
+    select * from {{ ref('stg_shop__registrations') }}
+),
+
+ranked as (
+    select
+        registrations.*,
+        row_number() over (
+            partition by registrations.customer_id
+            order by registrations.registered_on desc, registrations.gender, registrations.birth_year, registrations.city
+        ) as recency_rank
+    from registrations
+    inner join customers on registrations.customer_id = customers.customer_id
+),
+
+final as (
+    select
+        customer_id,
+        registered_on,
+        gender,
+        birth_year,
+        city,
+        wants_newsletter
+    from ranked
+    where recency_rank = 1
+)
+
+select * from final
