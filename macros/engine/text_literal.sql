@@ -1,0 +1,4 @@
+{# A text as a SQL literal. #}
+{% macro text_literal(text) %}{{ return(adapter.dispatch('text_literal', 'aam_onboard')(text)) }}{% endmacro %}
+
+{% macro default__text_literal(text) %}'{{ text | string | replace("'", "''") }}'{% endmacro %}

@@ -1,0 +1,90 @@
+{# The state of deliveries, kept across builds. `aam` writes deliveries and delivery_files; dbt appends to the ledgers.
+
+   A ledger holds the changes of every batch. What the *delivered* batches of it add up to is the delivered state, so
+   that a delivery is committed by one row in `deliveries`, whatever its size, and there is nothing to copy. #}
+{% macro create_state_tables() %}
+    {%- set schema = var('aam_state_schema') -%}
+    create schema if not exists {{ schema }};
+    create table if not exists {{ schema }}.deliveries (
+        delivery_id text primary key,
+        feed text not null,
+        kind text not null, -- data | id_sync
+        mode text not null, -- sync | overwrite
+        destination text not null,
+        batch_id text not null,
+        base_delivery_id text,
+        status text not null, -- exporting | uploading | delivered | failed | abandoned
+        reason text, -- why it failed or was abandoned
+        forced boolean not null, -- past a guard
+        uncertain boolean not null, -- a part of it may have arrived
+        file_timestamp bigint not null, -- in the names of its files: UTC Unix seconds
+        users bigint not null,
+        signals_added bigint not null,
+        signals_removed bigint not null,
+        rejected bigint not null,
+        users_total bigint not null, -- users with a signal after this delivery
+        started_at timestamp with time zone not null,
+        changed_at timestamp with time zone not null,
+        holder text not null -- host and process that works on it
+    );
+    create table if not exists {{ schema }}.delivery_files (
+        delivery_id text not null,
+        name text not null primary key,
+        object_key text not null,
+        uri text not null,
+        status text not null, -- made | uploading | uploaded | superseded
+        spool_path text not null,
+        lines bigint not null,
+        bytes bigint not null,
+        plain_bytes bigint not null,
+        sha256 text not null,
+        md5 text not null,
+        uploaded_at timestamp with time zone,
+        picked_up_at timestamp with time zone
+    );
+    create table if not exists {{ schema }}.signal_ledger (
+        batch_id text not null,
+        feed text not null,
+        user_id text not null,
+        signal_key text not null,
+        signal_value text not null,
+        qualified boolean not null
+    );
+    create table if not exists {{ schema }}.id_ledger (
+        batch_id text not null,
+        id_sync text not null,
+        ids text not null -- one line of the file: the IDs, TAB between
+    );
+    create or replace view {{ schema }}.delivered_signals as
+    with delivered as (
+        select destination, feed, batch_id from {{ schema }}.deliveries where status = 'delivered'
+    ),
+
+    removed as (
+        select delivered.destination, ledger.feed, ledger.user_id, ledger.signal_key, ledger.signal_value
+        from {{ schema }}.signal_ledger as ledger
+        inner join delivered on ledger.feed = delivered.feed and ledger.batch_id = delivered.batch_id
+        where not ledger.qualified
+    )
+
+    select delivered.destination, ledger.feed, ledger.user_id, ledger.signal_key, ledger.signal_value
+    from {{ schema }}.signal_ledger as ledger
+    inner join delivered on ledger.feed = delivered.feed and ledger.batch_id = delivered.batch_id
+    where
+        ledger.qualified
+        and not exists (
+            select 1 from removed
+            where
+                removed.destination = delivered.destination
+                and removed.feed = ledger.feed
+                and removed.user_id = ledger.user_id
+                and removed.signal_key = ledger.signal_key
+                and removed.signal_value = ledger.signal_value
+        );
+    create or replace view {{ schema }}.delivered_id_lines as
+    select delivered.destination, ledger.id_sync, ledger.ids
+    from {{ schema }}.id_ledger as ledger
+    inner join {{ schema }}.deliveries as delivered
+        on ledger.id_sync = delivered.feed and ledger.batch_id = delivered.batch_id
+    where delivered.status = 'delivered';
+{% endmacro %}

@@ -1,0 +1,19 @@
+{# Deliveries whose rows a ledger keeps: delivered, still open, or given up after some of it may have arrived and not
+   yet made good by a later delivery. #}
+{% macro settled_deliveries() %}
+    select deliveries.feed, deliveries.batch_id
+    from {{ source('aam_state', 'deliveries') }} as deliveries
+    where
+        deliveries.status <> 'abandoned'
+        or (
+            deliveries.uncertain
+            and not exists (
+                select 1 from {{ source('aam_state', 'deliveries') }} as later
+                where
+                    later.feed = deliveries.feed
+                    and later.destination = deliveries.destination
+                    and later.status = 'delivered'
+                    and later.started_at > deliveries.started_at
+            )
+        )
+{% endmacro %}

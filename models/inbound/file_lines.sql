@@ -1,0 +1,36 @@
+-- What the loader exports: one row a user, holding every line of that user, so that no split parts them.
+{{ config(materialized='view') }}
+with user_lines as (
+    select * from {{ ref('user_lines') }}
+),
+
+inbound_lines as (
+    select * from {{ ref('inbound_lines') }}
+),
+
+one_line as (
+    select
+        feed,
+        {{ file_line('user_id', 'signals') }} as line,
+        1 as lines
+    from user_lines
+    where line_bytes <= {{ var('limits').line_bytes }}
+),
+
+several_lines as (
+    select
+        feed,
+        string_agg({{ file_line('user_id', 'signals') }}, '' order by line_number) as line,
+        count(*) as lines
+    from inbound_lines
+    where (feed, user_id) in (select feed, user_id from user_lines where line_bytes > {{ var('limits').line_bytes }})
+    group by feed, user_id
+),
+
+final as (
+    select * from one_line
+    union all
+    select * from several_lines
+)
+
+select * from final

@@ -1,0 +1,97 @@
+-- Every row kept back, with its reason (vars.rules says what each means).
+with feeds as (
+    {{ configured_feeds() }}
+),
+
+trait_rows as (
+    select * from {{ ref('trait_rows') }}
+),
+
+packed_signals as (
+    select * from {{ ref('packed_signals') }}
+),
+
+delivered_signals as (
+    select * from {{ source('aam_state', 'delivered_signals') }}
+    where destination = '{{ var('destination') }}' and signal_key <> 'd_sid'
+),
+
+id_sync_rows as (
+    select * from {{ ref('id_sync_rows') }}
+),
+
+broken_rules as (
+    select
+        feed,
+        user_id,
+        signal_key,
+        signal_value,
+        reason
+    from trait_rows
+    where reason is not null
+),
+
+beyond_the_last_line as (
+    select
+        feed,
+        user_id,
+        signal_key,
+        signal_value,
+        'too_many_lines' as reason
+    from packed_signals
+    where line_number is null
+),
+
+-- a sync file takes back traits only: other signals stay until an overwrite
+not_withdrawable as (
+    select
+        delivered_signals.feed,
+        delivered_signals.user_id,
+        delivered_signals.signal_key,
+        delivered_signals.signal_value,
+        'not_withdrawable_by_sync' as reason
+    from delivered_signals
+    inner join feeds on delivered_signals.feed = feeds.feed
+    where
+        feeds.mode = 'sync'
+        and not exists (
+            select 1 from trait_rows
+            where
+                trait_rows.reason is null
+                and trait_rows.feed = delivered_signals.feed
+                and trait_rows.user_id = delivered_signals.user_id
+                and trait_rows.signal_key = delivered_signals.signal_key
+                and trait_rows.signal_value = delivered_signals.signal_value
+        )
+),
+
+-- an ID pair has no signal: the other IDs of the line stand in signal_value
+broken_id_rules as (
+    select
+        id_sync as feed,
+        first_id as user_id,
+        'id' as signal_key,
+        other_ids as signal_value,
+        reason
+    from id_sync_rows
+    where reason is not null
+),
+
+rejected as (
+    select * from broken_rules
+    union all
+    select * from beyond_the_last_line
+    union all
+    select * from not_withdrawable
+    union all
+    select * from broken_id_rules
+),
+
+final as (
+    select
+        cast('{{ invocation_id }}' as {{ dbt.type_string() }}) as batch_id,
+        rejected.*
+    from rejected
+)
+
+select * from final
