@@ -1,0 +1,106 @@
+"""Where inbound files go: a directory, S3, SFTP or FTP, all with the same keys.
+
+A key is `<partner_name>/date=<yyyy-mm-dd>/<file name>` (loader.filenames.object_key). Whatever the kind, no
+half file ever stands under its key, a file that is there is never replaced, and `put` may be called
+again after any failure: it goes on from what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from loader.destinations.settings import (
+    DestinationSettings,
+    DirectorySettings,
+    FtpSettings,
+    S3Settings,
+    SftpSettings,
+    parse_destination,
+)
+from loader.errors import DeliveryError
+
+if TYPE_CHECKING:
+    from loader.files import Part
+
+__all__ = [
+    "CannotListError",
+    "Destination",
+    "DestinationSettings",
+    "Stored",
+    "open_destination",
+    "parse_destination",
+]
+
+
+class CannotListError(DeliveryError):
+    """The destination does not tell what is there: whether a file was picked up can't be known."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a destination says of a file.
+
+    `checksum`: the content's SHA-256 as lower-case hex, where the destination can tell (`list` never does);
+    `modified`: UTC.
+    """
+
+    key: str
+    bytes: int
+    checksum: str | None = None
+    modified: datetime | None = None
+
+
+class Destination(Protocol):
+    """One output of destinations.yml. Its methods may be called from several threads at a time."""
+
+    name: str
+
+    def check(self) -> None:
+        """Reach it and log in; DeliveryError or ConfigError with one clear line else."""
+
+    def uri(self, key: str) -> str:
+        """The file's address, without user or password."""
+
+    def put(self, part: Part, key: str, on_bytes: Callable[[int], None] | None = None) -> Stored:
+        """Bring the file there and prove it: size always, checksum where the destination can tell.
+
+        The same file already there counts as delivered; another one under that key is a DeliveryError, as is
+        everything else that fails. `on_bytes` gets the bytes sent since its last call, maybe in a thread;
+        a negative number when some have to be sent again.
+        """
+
+    def head(self, key: str) -> Stored | None:
+        """What stands under the key; None when nothing does. DeliveryError when that can't be known."""
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """The files whose keys begin with the prefix; CannotListError when that can't be known."""
+
+    def delete(self, key: str) -> None:
+        """Remove the file and what an interrupted `put` left of it; no error when it is not there."""
+
+    def close(self) -> None:
+        """End the connections."""
+
+
+def open_destination(name: str, settings: DestinationSettings) -> Destination:
+    """The destination for these settings; it connects when it is first used. Only its kind is imported."""
+    match settings:
+        case DirectorySettings():
+            from loader.destinations.directory import Directory
+
+            return Directory(name, settings)
+        case S3Settings():
+            from loader.destinations.s3 import S3
+
+            return S3(name, settings)
+        case SftpSettings():
+            from loader.destinations.sftp import open_sftp
+
+            return open_sftp(name, settings)
+        case FtpSettings():
+            from loader.destinations.ftp import open_ftp
+
+            return open_ftp(name, settings)

@@ -1,0 +1,79 @@
+"""What every kind of destination asks of a key and of a finished file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loader.errors import DeliveryError
+
+if TYPE_CHECKING:
+    from loader.files import Part
+
+BLOCK = 1024 * 1024
+
+OnBytes = Callable[[int], None]
+
+
+def checked_key(key: str) -> str:
+    """The key, when it is a plain relative path, so that none leads elsewhere; DeliveryError else."""
+    steps = key.split("/")
+    if not key.isprintable() or "\\" in key or any(step in ("", ".", "..") for step in steps):
+        raise DeliveryError(
+            f"key {key!r} is no plain path; expected <partner_name>/date=<yyyy-mm-dd>/<file name>"
+        )
+    return key
+
+
+def check_part(part: Part) -> None:
+    """DeliveryError when the finished file is not as it was recorded."""
+    try:
+        size = part.path.stat().st_size
+    except OSError as error:
+        raise DeliveryError(
+            f"{part.path}: {reason(error)}; the file to send is gone, export it anew"
+        ) from error
+    if size != part.bytes:
+        raise DeliveryError(
+            f"{part.path}: {size} bytes, recorded were {part.bytes}; the file to send changed, export it anew"
+        )
+    if size == 0:
+        raise DeliveryError(f"{part.path}: the file is empty, which Audience Manager refuses; send nothing")
+
+
+def temporary_name(name: str, part: Part) -> str:
+    """The name under which a file grows at a destination.
+
+    It begins with a dot and ends otherwise than names of inbound files, so that nobody picks it up; it holds
+    the content's digest, so that only the very same file goes on from it.
+    """
+    return f".{name}.{part.sha256[:16]}.part"
+
+
+def is_temporary_name(name: str, of: str = "") -> bool:
+    """Whether a file is what an interrupted `put` left (of the file named `of`, or of any)."""
+    return name.startswith(f".{of}") and name.endswith(".part")
+
+
+def blocks(path: Path, offset: int = 0) -> Iterator[bytes]:
+    """The file's content from `offset`, a MiB at a time."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        while block := file.read(BLOCK):
+            yield block
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 as lower-case hex."""
+    digest = hashlib.sha256()
+    for block in blocks(path):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def reason(error: BaseException) -> str:
+    """An operating system's or server's words for an error, on one line."""
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(words).split())[:300]

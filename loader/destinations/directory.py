@@ -1,0 +1,187 @@
+"""A folder of this machine, with the same keys as the bucket."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from loader.destinations import Stored
+from loader.destinations.common import (
+    blocks,
+    check_part,
+    checked_key,
+    is_temporary_name,
+    reason,
+    sha256_of,
+    temporary_name,
+)
+from loader.destinations.settings import DirectorySettings
+from loader.errors import DeliveryError
+
+if TYPE_CHECKING:
+    from loader.files import Part
+
+# What a file system answers that can't give a file a second name: other device, no such feature, too many.
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class Directory:
+    """Destination `directory`."""
+
+    def __init__(self, name: str, settings: DirectorySettings) -> None:
+        self.name = name
+        self._root = settings.path.absolute()
+
+    def check(self) -> None:
+        """Create the folder when it is missing, and a file in it."""
+        trial = self._root / f".{os.getpid()}.part"
+        with self._told(self._root):
+            _make_folder(self._root)
+            os.close(os.open(trial, os.O_CREAT | os.O_WRONLY, 0o600))
+            trial.unlink()
+
+    def uri(self, key: str) -> str:
+        """`file:///…`; `=` stands as it is, for every key has one."""
+        return "file://" + quote(str(self._root / checked_key(key)), safe="/=")
+
+    def put(self, part: Part, key: str, on_bytes: Callable[[int], None] | None = None) -> Stored:
+        """On one file system the file gets a second name, no byte moves; else it is copied and read back."""
+        target = self._path(key)
+        with self._told(target):
+            present = self._present(target, part)
+            if present is None:
+                check_part(part)
+                _make_folder(target.parent)
+                if not _link(part, target):
+                    _copy(part, target)
+                _sync(target.parent)
+                present = self._stored(target, part.sha256)
+        if on_bytes:
+            on_bytes(part.bytes)
+        return present
+
+    def head(self, key: str) -> Stored | None:
+        """Reads the whole file, for its SHA-256."""
+        path = self._path(key)
+        with self._told(path):
+            return self._stored(path, sha256_of(path)) if path.is_file() else None
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """In the order of the keys."""
+        folder = self._root / prefix.rpartition("/")[0]
+        with self._told(folder):
+            paths = sorted(path for path in folder.rglob("*") if path.is_file())
+            for path in paths:
+                if is_temporary_name(path.name) or not self._key(path).startswith(prefix):
+                    continue
+                with suppress(FileNotFoundError):  # picked up since
+                    yield self._stored(path)
+
+    def delete(self, key: str) -> None:
+        """Folders stay."""
+        path = self._path(key)
+        with self._told(path):
+            path.unlink(missing_ok=True)
+            if path.parent.is_dir():
+                for other in path.parent.iterdir():
+                    if is_temporary_name(other.name, of=path.name):
+                        other.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """There is no connection."""
+
+    def _path(self, key: str) -> Path:
+        return self._root / checked_key(key)
+
+    def _key(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+    def _stored(self, path: Path, sha256: str | None = None) -> Stored:
+        status = path.stat()
+        modified = datetime.fromtimestamp(status.st_mtime, timezone.utc)
+        return Stored(self._key(path), status.st_size, sha256, modified)
+
+    def _present(self, target: Path, part: Part) -> Stored | None:
+        """The file when it is there already; DeliveryError when something else is."""
+        if not os.path.lexists(target):
+            return None
+        if target.is_file() and target.stat().st_size == part.bytes and sha256_of(target) == part.sha256:
+            return self._stored(target, part.sha256)
+        raise DeliveryError(
+            f"output `{self.name}`: {target} exists already with other content, and no file is replaced; "
+            "move it away or deliver anew under another timestamp"
+        )
+
+    @contextmanager
+    def _told(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                todo = "make room there and deliver again"
+            elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                todo = f"let this user write to {self._root}, or change `path` in destinations.yml"
+            else:
+                todo = "check `path` in destinations.yml"
+            raise DeliveryError(f"output `{self.name}`: {path}: {reason(error)}; {todo}") from error
+
+
+def _link(part: Part, target: Path) -> bool:
+    """Give the finished file its second name; False where the file system can't. OSError when it is taken."""
+    with part.path.open("rb") as file:
+        os.fsync(file.fileno())
+    # Before it has its name there, so that nobody else can read it even for a moment.
+    part.path.chmod(0o600)
+    try:
+        os.link(part.path, target)
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            return False
+        raise
+    return True
+
+
+def _copy(part: Part, target: Path) -> None:
+    """Copy under a temporary name, read it back, and rename; nothing is left when that fails."""
+    temporary = target.with_name(temporary_name(target.name, part))
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            for block in blocks(part.path):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        if temporary.stat().st_size != part.bytes or sha256_of(temporary) != part.sha256:
+            raise DeliveryError(
+                f"{target}: what was written reads back otherwise than the finished file; "
+                "check the disk, and export the batch anew"
+            )
+        temporary.rename(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _make_folder(folder: Path) -> None:
+    """Create the folder and those above it with mode 0700, durably."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,330 @@
+"""What an output of destinations.yml may say, one model a kind.
+
+`environment: production|beta` fills in Audience Manager's own bucket and hosts [batch-data-transfer-overview,
+faq-data-collection]; a `bucket` or `host` that is given goes first. No secret stands in a setting: S3 uses
+AWS's credential chain, the others name an environment variable (`…_env`) or a key file.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from loader.errors import ConfigError
+from loader.filenames import partner_name_problem
+
+Environment = Literal["production", "beta"]
+
+BUCKETS: dict[Environment, str] = {
+    "production": "demdex-s2s-clients",
+    "beta": "demdex-s2s-clients-sandbox-us-east-1",
+}
+FTP_HOSTS: dict[Environment, str] = {
+    "production": "ftp-in.demdex.com",
+    "beta": "sandbox-ftp-in.demdex.com",
+}
+# Adobe names no SFTP host for beta.
+SFTP_HOSTS: dict[Environment, str] = {"production": "ftp-in-gtw.demdex.com"}
+
+MIB = 1024 * 1024
+
+_SECRET_KEYS = ("password", "passphrase", "secret", "token", "access_key", "private_key", "credential")
+
+
+def _from_text(value: object) -> object:
+    """`env_var()` renders text: read the number or truth value out of it."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.isascii() and text.isdigit():
+            return int(text[:20])
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        try:
+            return float(text)
+        except ValueError:
+            return value
+    return value
+
+
+def _no_line_break(value: object) -> object:
+    # A line break would end the command in FTP's protocol.
+    if isinstance(value, str) and not value.isprintable():
+        raise ValueError("holds a control character or a line break")
+    return value
+
+
+def _home(value: object) -> object:
+    if not isinstance(value, str) or not value:
+        return value
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with the home folder of a user that this machine does not know") from None
+
+
+Text = Annotated[str, BeforeValidator(_no_line_break), Field(min_length=1)]
+Whole = Annotated[int, BeforeValidator(_from_text)]
+Seconds = Annotated[float, BeforeValidator(_from_text), Field(strict=False)]
+Flag = Annotated[bool, BeforeValidator(_from_text)]
+# A path of this machine; `~` is the home folder.
+LocalPath = Annotated[Path, BeforeValidator(_home)]
+
+
+class EncryptSettings(BaseModel):
+    """PGP for this destination's files [inbound-file-encryption]: the recipient's key, from a file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    recipient: Text
+    key_file: LocalPath
+
+
+class _Output(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    # The first folder of every key: the name that Adobe gave to you.
+    partner_name: Text
+    encrypt: EncryptSettings | None = None
+
+    @model_validator(mode="after")
+    def _partner_is_one_folder(self) -> "_Output":
+        problem = partner_name_problem(self.partner_name)
+        if problem:
+            raise ValueError(f"`partner_name` {problem}")
+        return self
+
+
+class DirectorySettings(_Output):
+    """A folder of this machine, with the same keys as the bucket."""
+
+    type: Literal["directory"]
+    path: LocalPath
+
+
+class S3Retries(BaseModel):
+    """botocore's own retries."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    mode: Literal["standard", "adaptive"] = "standard"
+    max_attempts: Whole = Field(default=5, ge=1, le=50)
+
+
+class S3Settings(_Output):
+    """A bucket of S3, or of a store that speaks its protocol [authorize-s3-inbound]."""
+
+    type: Literal["s3"]
+    environment: Environment | None = None
+    bucket: Text
+    region: Text | None = None
+    # The profile of ~/.aws/config, and the role that Adobe named to you.
+    profile: Text | None = None
+    role_arn: Text | None = None
+    external_id: Text | None = None
+    # For stores other than AWS; `tls: false` allows http:// beyond this machine.
+    endpoint_url: Text | None = None
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    tls: Flag = True
+    ca_file: LocalPath | None = None
+    proxy: Text | None = None
+    # Audience Manager's bucket needs this ACL; null sends none, for stores that know no ACLs.
+    acl: Literal["bucket-owner-full-control"] | None = "bucket-owner-full-control"
+    sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    sse_kms_key_id: Text | None = None
+    # when_required: for stores that refuse boto3's checksum trailers with 411 or "not implemented".
+    request_checksum_calculation: Literal["when_supported", "when_required"] = "when_supported"
+    part_size: Whole = Field(default=16 * MIB, ge=5 * MIB, le=5 * 1024 * MIB)
+    max_concurrency: Whole = Field(default=4, ge=1, le=64)
+    connect_timeout: Seconds = Field(default=20, gt=0)
+    read_timeout: Seconds = Field(default=60, gt=0)
+    retries: S3Retries = S3Retries()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_bucket(cls, raw: Any) -> Any:
+        return _filled(raw, "bucket", BUCKETS)
+
+    @model_validator(mode="after")
+    def _settings_fit_together(self) -> "S3Settings":
+        if self.sse_kms_key_id and self.sse not in ("aws:kms", "aws:kms:dsse"):
+            raise ValueError("`sse_kms_key_id` needs `sse: aws:kms`")
+        if self.external_id and not self.role_arn:
+            raise ValueError("`external_id` needs `role_arn`")
+        if "/" in self.bucket:
+            raise ValueError("`bucket` is the bucket's name alone, without `s3://` or folders")
+        if self.endpoint_url is not None:
+            url = urlsplit(self.endpoint_url)
+            if url.scheme not in ("http", "https") or not url.hostname:
+                raise ValueError("`endpoint_url` is an address such as https://s3.example.com")
+            if url.username or url.password:
+                raise ValueError(
+                    "`endpoint_url` holds a user or password; S3 takes credentials from AWS's chain"
+                )
+            if url.scheme == "http" and self.tls and not _is_loopback(url.hostname):
+                raise ValueError("`endpoint_url` is http://, unencrypted; use https://, or say `tls: false`")
+        return self
+
+
+class _Server(_Output):
+    environment: Environment | None = None
+    host: Text
+    user: Text
+    # The folder of the server under which the keys begin; as a rule the user's home folder.
+    directory: str = ""
+    timeout: Seconds = Field(default=60, gt=0)
+    # After a lost connection: how often to connect anew; seconds before the first time, doubled each time.
+    retries: Whole = Field(default=3, ge=0, le=20)
+    backoff: Seconds = Field(default=2, ge=0)
+
+    @model_validator(mode="after")
+    def _directory_is_a_path(self) -> "_Server":
+        if not self.directory.isprintable() or ".." in self.directory.split("/"):
+            raise ValueError(
+                "`directory` is a folder of the server such as /inbound, without `..` or line breaks"
+            )
+        if "/" in self.host or "@" in self.host or " " in self.host:
+            raise ValueError("`host` is the server's name alone, without scheme, user or folders")
+        return self
+
+
+class SftpSettings(_Server):
+    """An SFTP server: a key, known hosts enforced [faq-data-collection]."""
+
+    type: Literal["sftp"]
+    port: Whole = Field(default=22, ge=1, le=65535)
+    key_file: LocalPath | None = None
+    passphrase_env: Text | None = None
+    password_env: Text | None = None
+    known_hosts: LocalPath = Field(default_factory=lambda: Path("~/.ssh/known_hosts").expanduser())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_host(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("environment") == "beta" and not raw.get("host"):
+            raise ValueError(
+                "`host` is missing: Adobe names no SFTP host for beta; put the one you were given"
+            )
+        return _filled(raw, "host", SFTP_HOSTS)
+
+    @model_validator(mode="after")
+    def _has_credentials(self) -> "SftpSettings":
+        if self.key_file is None and self.password_env is None:
+            raise ValueError("`key_file` is missing (or `password_env`, for a server that takes passwords)")
+        if self.passphrase_env is not None and self.key_file is None:
+            raise ValueError("`passphrase_env` needs `key_file`")
+        return self
+
+
+class FtpSettings(_Server):
+    """An FTP server, over TLS (explicit, AUTH TLS) unless `tls: false` says otherwise."""
+
+    type: Literal["ftp"]
+    port: Whole = Field(default=21, ge=1, le=65535)
+    password_env: Text
+    tls: Flag = True
+    ca_file: LocalPath | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_host(cls, raw: Any) -> Any:
+        return _filled(raw, "host", FTP_HOSTS)
+
+
+DestinationSettings = DirectorySettings | S3Settings | SftpSettings | FtpSettings
+
+
+class _Named(BaseModel):
+    output: DestinationSettings = Field(discriminator="type")
+
+
+def parse_destination(name: str, raw: dict[str, Any], base: Path | None = None) -> DestinationSettings:
+    """One output of destinations.yml, rendered, as settings; relative paths begin at `base`.
+
+    ConfigError names the output and the key; it never shows a value of an unknown key, which may be a secret.
+    """
+    try:
+        settings = _Named.model_validate({"output": raw}).output
+    except ValidationError as error:
+        raise ConfigError(f"destinations.yml: output `{name}`: {_said(raw, error)}") from None
+    return settings if base is None else _under(settings, base)
+
+
+def _filled(raw: Any, key: str, by_environment: dict[Environment, str]) -> Any:
+    """The raw settings with what `environment` stands for, unless it is given."""
+    if not isinstance(raw, dict) or raw.get(key) or raw.get("environment") not in by_environment:
+        return raw
+    return {**raw, key: by_environment[raw["environment"]]}
+
+
+def _under(settings: DestinationSettings, base: Path) -> DestinationSettings:
+    updated: dict[str, object] = {field: base / value for field, value in settings if isinstance(value, Path)}
+    if settings.encrypt is not None:
+        key_file = base / settings.encrypt.key_file
+        updated["encrypt"] = settings.encrypt.model_copy(update={"key_file": key_file})
+    return settings.model_copy(update=updated)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _said(raw: object, error: ValidationError) -> str:
+    """pydantic's first finding in our words; the others come when that one is mended."""
+    if not isinstance(raw, dict):
+        return "is no mapping; give keys such as `type` and `partner_name`"
+    found = error.errors(include_url=False)[0]
+    # The place begins with `output` and the kind (s3, sftp…): the reader looks for the key after them.
+    key = ".".join(str(step) for step in found["loc"][2:])
+    context = found.get("ctx", {})
+    match found["type"]:
+        case "union_tag_not_found":
+            said = "key `type` is missing: directory, s3, sftp or ftp"
+        case "union_tag_invalid":
+            said = f"key `type` is {context['tag']!r}: directory, s3, sftp or ftp"
+        case "extra_forbidden" if any(word in key.lower() for word in _SECRET_KEYS):
+            said = f"key `{key}` is unknown, and no secret stands in this file: {_where_secrets_go(raw)}"
+        case "extra_forbidden":
+            said = f"key `{key}` is unknown; known: {', '.join(_known_keys(raw, found['loc']))}"
+        case "missing":
+            said = f"key `{key}` is missing"
+            if key in ("bucket", "host"):
+                said += " (`environment: production` fills it in)"
+        case "is_instance_of":
+            said = f"key `{key}` is no path"
+        case "value_error":
+            # Our own checks of several keys begin with the key; those of one key do not.
+            said = f"key `{key}` {context['error']}" if key else f"key {context['error']}"
+        case _:
+            said = f"key `{key}`: {found['msg']}"
+    return said
+
+
+def _where_secrets_go(raw: dict[str, Any]) -> str:
+    if raw.get("type") == "s3":
+        return "S3 takes credentials from AWS's chain (environment, `profile`, `role_arn`)"
+    return "name an environment variable with `password_env` or `passphrase_env`, or a `key_file`"
+
+
+def _known_keys(raw: dict[str, Any], place: tuple[int | str, ...]) -> list[str]:
+    models: dict[object, type[BaseModel]] = {
+        "directory": DirectorySettings,
+        "s3": S3Settings,
+        "sftp": SftpSettings,
+        "ftp": FtpSettings,
+        "encrypt": EncryptSettings,
+        "retries": S3Retries,
+    }
+    model = models.get(place[-2] if len(place) > 3 else raw.get("type"), DirectorySettings)
+    return sorted(model.model_fields)
