@@ -1,0 +1,39 @@
+-- How many users of each data source can't be reached because their ID is spelled otherwise online.
+with mismatches as (
+    select * from {{ ref('id_mismatches') }}
+),
+
+trait_rows as (
+    select * from {{ ref('trait_rows') }}
+),
+
+users as (
+    select
+        dpid,
+        count(distinct user_id) as total_users
+    from trait_rows
+    where id_type = 'dpuuid'
+    group by dpid
+),
+
+kinds as (
+    select
+        dpid,
+        kind,
+        count(distinct offline_id) as users
+    from mismatches
+    group by dpid, kind
+),
+
+final as (
+    select
+        kinds.dpid,
+        kinds.kind,
+        kinds.users,
+        users.total_users,
+        cast(kinds.users as {{ dbt.type_float() }}) / users.total_users as share
+    from kinds
+    inner join users on kinds.dpid = users.dpid
+)
+
+select * from final
