@@ -1,0 +1,70 @@
+-- percent_encode() and back: RFC 3986 leaves letters, digits, - . _ ~ and nothing else; texts are UTF-8.
+{%- set vectors = [
+    ['AZaz09-._~', 'AZaz09-._~'],
+    ['W/00001', 'W%2F00001'],
+    ['a b+c*d', 'a%20b%2Bc%2Ad'],
+    ['100%', '100%25'],
+    ['%41', '%2541'],
+    ['Müller', 'M%C3%BCller'],
+    ['日本', '%E6%97%A5%E6%9C%AC'],
+    ['\U0001f600', '%F0%9F%98%80'],
+    ['a\tb\nc', 'a%09b%0Ac'],
+    ["it\'s", 'it%27s'],
+    ['', ''],
+] -%}
+{#- read as they are: bytes that are no UTF-8, a NUL, and % without two hex digits -#}
+{%- set undecodable = ['%FF', 'a%c3%28', '%ED%A0%80', '%C0%80', '%F4%90%80%80', 'a%00b', '%', '%4', '%zz'] %}
+with vectors as (
+    {%- for plain, encoded in vectors %}
+    select
+        {{ text_literal(plain) }} as plain,
+        {{ text_literal(encoded) }} as encoded
+    union all
+    {%- endfor %}
+    select
+        null as plain,
+        null as encoded
+),
+
+undecodable as (
+    {%- for text in undecodable %}
+    select {{ text_literal(text) }} as encoded
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- endfor %}
+),
+
+final as (
+    select
+        'encode' as way,
+        encoded as expected,
+        {{ percent_encode('plain') }} as actual
+    from vectors
+
+    union all
+
+    select
+        'decode' as way,
+        plain as expected,
+        {{ percent_decode('encoded') }} as actual
+    from vectors
+
+    union all
+
+    select
+        'decode lower-case digits' as way,
+        'ü/' as expected,
+        {{ percent_decode("'%c3%bc%2f'") }} as actual
+
+    union all
+
+    select
+        'leave' as way,
+        encoded as expected,
+        {{ percent_decode('encoded') }} as actual
+    from undecodable
+)
+
+select * from final
+where actual is distinct from expected
