@@ -4,7 +4,8 @@ with customer_traits as (
 ),
 
 devices as (
-    select * from {{ ref('int_mobile_devices') }} where platform = 'ios'
+    select * from {{ ref('int_mobile_devices') }}
+    where platform = 'ios'
 ),
 
 final as (

@@ -1,6 +1,7 @@
 -- Advertising ID of an Android device (GAID) to CRM ID, as captured in the app.
 with devices as (
-    select * from {{ ref('int_mobile_devices') }} where platform = 'android'
+    select * from {{ ref('int_mobile_devices') }}
+    where platform = 'android'
 ),
 
 final as (

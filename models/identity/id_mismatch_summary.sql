@@ -7,7 +7,7 @@ trait_rows as (
     select * from {{ ref('trait_rows') }}
 ),
 
-users as (
+all_users as (
     select
         dpid,
         count(distinct user_id) as total_users
@@ -30,10 +30,10 @@ final as (
         kinds.dpid,
         kinds.kind,
         kinds.users,
-        users.total_users,
-        cast(kinds.users as {{ dbt.type_float() }}) / users.total_users as share
+        all_users.total_users,
+        cast(kinds.users as {{ dbt.type_float() }}) / all_users.total_users as share
     from kinds
-    inner join users on kinds.dpid = users.dpid
+    inner join all_users on kinds.dpid = all_users.dpid
 )
 
 select * from final

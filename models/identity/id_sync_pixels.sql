@@ -17,7 +17,9 @@ checked as (
 final as (
     select
         customer_id,
-        case when error is null then {{ id_sync_url(var('feeds').crm_traits.dpid, 'customer_id') }} end as url,
+        case
+            when error is null then {{ id_sync_url(var('feeds').crm_traits.dpid, 'customer_id') }}
+        end as url,
         error
     from checked
 )

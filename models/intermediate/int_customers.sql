@@ -8,8 +8,13 @@ ranked as (
     select
         customers.*,
         row_number() over (
-            partition by customer_id
-            order by updated_at desc, coalesce(opted_out, true) desc, loyalty_tier, region, email
+            partition by customers.customer_id
+            order by
+                customers.updated_at desc nulls last,
+                coalesce(customers.opted_out, true) desc,
+                {{ byte_order('customers.loyalty_tier') }} asc,
+                {{ byte_order('customers.region') }} asc,
+                {{ byte_order('customers.email') }} asc
         ) as recency_rank
     from customers
 ),

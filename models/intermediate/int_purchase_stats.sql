@@ -22,7 +22,8 @@ final as (
     select
         customer_totals.customer_id,
         customer_totals.last_purchased_on,
-        {{ dbt.datediff('customer_totals.last_purchased_on', 'data_end.last_day', 'day') }} as days_since_purchase,
+        {{ dbt.datediff('customer_totals.last_purchased_on', 'data_end.last_day', 'day') }}
+            as days_since_purchase,
         customer_totals.purchase_count,
         customer_totals.spend_usd
     from customer_totals

@@ -12,7 +12,12 @@ ranked as (
         registrations.*,
         row_number() over (
             partition by registrations.customer_id
-            order by registrations.registered_on desc, registrations.gender, registrations.birth_year, registrations.city
+            order by
+                registrations.registered_on desc nulls last,
+                {{ byte_order('registrations.gender') }} asc,
+                registrations.birth_year asc,
+                {{ byte_order('registrations.city') }} asc,
+                registrations.wants_newsletter asc
         ) as recency_rank
     from registrations
     inner join customers on registrations.customer_id = customers.customer_id

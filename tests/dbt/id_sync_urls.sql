@@ -4,7 +4,7 @@ with ids as (
         'W/1 ü' as user_id,
         'https://example.com/?a=1&aam=${DD_UUID}' as target_url,
         'CP-x_1.2~A' as consent,
-        cast(null as {{ dbt.type_string() }}) as nothing
+        cast(null as {{ dbt.type_string() }}) as no_text
 ),
 
 final as (
@@ -24,7 +24,9 @@ final as (
     union all
 
     select
-        {{ id_sync_url(58342, 'user_id', redirect="'https://example.com/'", gdpr=1, gdpr_consent='consent') }} as actual,
+        {{ id_sync_url(
+            58342, 'user_id', redirect="'https://example.com/'", gdpr=1, gdpr_consent='consent'
+        ) }} as actual,
         'https://dpm.demdex.net/ibs:dpid=58342&dpuuid=W%2F1%20%C3%BC&gdpr=1&gdpr_consent=CP-x_1.2~A'
         || '&redir=https%3A%2F%2Fexample.com%2F' as expected
     from ids
@@ -32,14 +34,14 @@ final as (
     union all
 
     select
-        {{ id_sync_url(58342, 'user_id', gdpr=1, gdpr_consent='nothing') }} as actual,
+        {{ id_sync_url(58342, 'user_id', gdpr=1, gdpr_consent='no_text') }} as actual,
         'https://dpm.demdex.net/ibs:dpid=58342&dpuuid=W%2F1%20%C3%BC' as expected
     from ids
 
     union all
 
     select
-        {{ id_sync_url(58342, 'nothing') }} as actual,
+        {{ id_sync_url(58342, 'no_text') }} as actual,
         null as expected
     from ids
 )

@@ -15,20 +15,20 @@
 {#- read as they are: bytes that are no UTF-8, a NUL, and % without two hex digits -#}
 {%- set undecodable = ['%FF', 'a%c3%28', '%ED%A0%80', '%C0%80', '%F4%90%80%80', 'a%00b', '%', '%4', '%zz'] %}
 with vectors as (
-    {%- for plain, encoded in vectors %}
+    {%- for plain_text, encoded_text in vectors %}
     select
-        {{ text_literal(plain) }} as plain,
-        {{ text_literal(encoded) }} as encoded
+        {{ text_literal(plain_text) }} as plain_text,
+        {{ text_literal(encoded_text) }} as encoded_text
     union all
     {%- endfor %}
     select
-        null as plain,
-        null as encoded
+        null as plain_text,
+        null as encoded_text
 ),
 
 undecodable as (
     {%- for text in undecodable %}
-    select {{ text_literal(text) }} as encoded
+    select {{ text_literal(text) }} as encoded_text
     {%- if not loop.last %}
     union all
     {%- endif %}
@@ -38,16 +38,16 @@ undecodable as (
 final as (
     select
         'encode' as way,
-        encoded as expected,
-        {{ percent_encode('plain') }} as actual
+        encoded_text as expected,
+        {{ percent_encode('plain_text') }} as actual
     from vectors
 
     union all
 
     select
         'decode' as way,
-        plain as expected,
-        {{ percent_decode('encoded') }} as actual
+        plain_text as expected,
+        {{ percent_decode('encoded_text') }} as actual
     from vectors
 
     union all
@@ -61,8 +61,8 @@ final as (
 
     select
         'leave' as way,
-        encoded as expected,
-        {{ percent_decode('encoded') }} as actual
+        encoded_text as expected,
+        {{ percent_decode('encoded_text') }} as actual
     from undecodable
 )
 

@@ -12,4 +12,9 @@
         ) -%}
     {%- endfor -%}
 {%- endif %}
-select * from {{ ref('id_mismatches') }}
+select
+    dpid,
+    kind,
+    offline_id,
+    online_id
+from {{ ref('id_mismatches') }}
