@@ -1,0 +1,254 @@
+"""FTP over TLS (explicit), or plain where `tls: false` says so; always in binary mode [inbound-file-encryption].
+
+The data connections resume the control connection's TLS session, since many servers, ProFTPD by default, accept no
+others: that proves that both come from the same client.
+"""
+
+from __future__ import annotations
+
+import ftplib
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+from loader.destinations.common import BLOCK, OnBytes, blocks, reason
+from loader.destinations.remote import Entry, Remote, ServerFault, ServerRefusal, secret
+from loader.destinations.settings import FtpSettings
+from loader.errors import ConfigError, DeliveryError
+
+# The command is not there, or not in this form.
+_UNKNOWN_COMMAND = ("500", "501", "502", "504")
+
+
+def open_ftp(name: str, settings: FtpSettings) -> Remote:
+    """The destination; it connects when it is first used."""
+    return Remote(name, settings, "ftps" if settings.tls else "ftp", lambda: _FtpSession(name, settings))
+
+
+class _FtpOverTls(ftplib.FTP_TLS):
+    """ftplib's client, whose data connections resume the control connection's TLS session."""
+
+    def ntransfercmd(self, cmd: str, rest: int | str | None = None) -> tuple[socket.socket, int | None]:
+        connection, size = ftplib.FTP.ntransfercmd(self, cmd, rest)  # noqa: S321 — TLS follows
+        session = self.sock.session if isinstance(self.sock, ssl.SSLSocket) else None
+        try:
+            return self.context.wrap_socket(connection, server_hostname=self.host, session=session), size
+        except BaseException:
+            connection.close()
+            raise
+
+
+class _FtpSession:
+    """A session over ftplib."""
+
+    def __init__(self, name: str, settings: FtpSettings) -> None:
+        password = secret(name, "password_env", settings.password_env) or ""
+        where = f"output `{name}`: {settings.host}:{settings.port}"
+        self._ftp = _FtpOverTls(context=_context(name, settings)) if settings.tls else ftplib.FTP()  # noqa: S321
+        try:
+            with _told("let us in"):
+                try:
+                    self._ftp.connect(settings.host, settings.port, settings.timeout)
+                except socket.gaierror as error:
+                    raise ServerRefusal(f"the host is unknown ({reason(error)}); check `host`") from error
+                except OSError as error:
+                    raise ServerFault(
+                        f"the server can't be reached ({reason(error)}); check `host` and `port`"
+                    ) from error
+                if isinstance(self._ftp, _FtpOverTls):
+                    _start_tls(self._ftp, where)
+                try:
+                    self._ftp.login(settings.user, password)
+                except ftplib.error_perm as error:
+                    raise DeliveryError(
+                        f"{where}: the server refuses user {settings.user} with the password of "
+                        f"{settings.password_env} ({_answer(error)[:3]}); check both"
+                    ) from error
+                if isinstance(self._ftp, _FtpOverTls):
+                    self._ftp.prot_p()
+                self._ftp.voidcmd("TYPE I")
+        except BaseException:
+            self._ftp.close()
+            raise
+
+    def size(self, path: str) -> int | None:
+        with _told(f"tell the size of {path}"):
+            try:
+                answer = self._ftp.sendcmd(f"SIZE {path}")
+                return int(answer[3:].strip())
+            except ftplib.error_perm as error:
+                if _answer(error).startswith("550"):
+                    return None
+                if not _answer(error).startswith(_UNKNOWN_COMMAND):
+                    raise
+        folder, _, name = path.rpartition("/")
+        return next((entry.bytes for entry in self.entries(folder) if entry.name == name), None)
+
+    def send(self, source: Path, path: str, offset: int, on_bytes: OnBytes) -> None:
+        with _told(f"write {path}"):
+            connection = self._append(path, offset) if offset else self._ftp.transfercmd(f"STOR {path}")
+            sent = 0
+            try:
+                with connection:
+                    for data in blocks(source, offset):
+                        connection.sendall(data)
+                        sent += len(data)
+                        on_bytes(sent)
+                    _end_tls(connection)
+            except OSError:
+                # Why it hung up, a full disk say, it tells on the control connection, if that still stands.
+                with suppress(OSError, EOFError):
+                    self._ftp.voidresp()
+                raise
+            self._ftp.voidresp()
+
+    def _append(self, path: str, offset: int) -> socket.socket:
+        try:
+            return self._ftp.transfercmd(f"STOR {path}", rest=offset)
+        except ftplib.error_perm:
+            # No REST for uploads; APPE needs none, and the size has just been seen.
+            return self._ftp.transfercmd(f"APPE {path}")
+
+    def read(self, path: str, offset: int) -> Iterator[bytes]:
+        with _told(f"read {path}"):
+            connection = self._ftp.transfercmd(f"RETR {path}", rest=offset or None)
+            complete = False
+            try:
+                with connection:
+                    while data := connection.recv(BLOCK):
+                        yield data
+                    _end_tls(connection)
+                complete = True
+            finally:
+                if complete:
+                    self._ftp.voidresp()
+                else:
+                    # Whoever stops reading leaves an answer behind: that the transfer broke off.
+                    with suppress(*ftplib.all_errors):
+                        self._ftp.voidresp()
+
+    def rename(self, path: str, new_path: str) -> None:
+        with _told(f"rename {path} to {new_path}"):
+            self._ftp.rename(path, new_path)
+
+    def remove(self, path: str) -> None:
+        with _told(f"remove {path}"):
+            try:
+                self._ftp.delete(path)
+            except ftplib.error_perm:
+                if self.size(path) is not None:
+                    raise
+
+    def make_folder(self, path: str) -> None:
+        with _told(f"create folder {path}"):
+            try:
+                self._ftp.mkd(path)
+            except ftplib.error_perm:
+                # It is there already, or can't be made; the answers' texts don't tell which: enter it.
+                here = self._ftp.pwd()
+                self._ftp.cwd(path)
+                self._ftp.cwd(here)
+
+    def entries(self, folder: str) -> list[Entry]:
+        folder = folder or "."
+        with _told(f"list {folder}"):
+            try:
+                found = list(self._ftp.mlsd(folder, facts=["type", "size", "modify"]))
+                return [
+                    _entry(name, facts)
+                    for name, facts in found
+                    if facts.get("type", "file") in ("file", "dir")
+                ]
+            except ftplib.error_perm as error:
+                if not _answer(error).startswith(_UNKNOWN_COMMAND):
+                    return self._nothing_or(error, folder)
+            return self._entries_by_name(folder)
+
+    def _entries_by_name(self, folder: str) -> list[Entry]:
+        """For servers without MLSD: the names alone, and a size for each that is a file."""
+        try:
+            paths = self._ftp.nlst(folder)
+        except ftplib.error_perm as error:
+            return self._nothing_or(error, folder)
+        found = []
+        for path in paths:
+            name = path.rpartition("/")[2]
+            with suppress(ftplib.error_perm):  # a folder has no size
+                answer = self._ftp.sendcmd(f"SIZE {folder}/{name}")
+                found.append(Entry(name, int(answer[3:].strip()), None))
+        return found
+
+    def _nothing_or(self, error: ftplib.error_perm, folder: str) -> list[Entry]:
+        """550 says both "not there" and "not allowed": a folder that can be entered is there."""
+        here = self._ftp.pwd()
+        try:
+            self._ftp.cwd(folder)
+        except ftplib.error_perm:
+            return []
+        self._ftp.cwd(here)
+        raise error
+
+    def close(self) -> None:
+        with suppress(*ftplib.all_errors):
+            self._ftp.quit()
+        self._ftp.close()
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Sort what ftplib raises: did the connection break, or did the server say no?"""
+    try:
+        yield
+    except ftplib.error_perm as error:
+        raise ServerRefusal(f"the server won't {what}: {_answer(error)}") from error
+    except ftplib.error_temp as error:
+        raise ServerFault(f"the server can't {what} now: {_answer(error)}") from error
+    except ftplib.Error as error:
+        raise ServerFault(f"the server answers nonsense ({_answer(error)})") from error
+    except (OSError, EOFError) as error:
+        raise ServerFault(f"the connection broke ({reason(error)})") from error
+
+
+def _context(name: str, settings: FtpSettings) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"output `{name}`: `ca_file` {settings.ca_file}: {reason(error)}") from error
+
+
+def _start_tls(ftp: ftplib.FTP_TLS, where: str) -> None:
+    """Encrypt the control connection, before user and password travel."""
+    try:
+        ftp.auth()
+    except ftplib.error_perm as error:
+        raise DeliveryError(
+            f"{where}: the server offers no TLS ({_answer(error)}); only `tls: false` sends user, password and "
+            "data unencrypted"
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise DeliveryError(
+            f"{where}: the server's certificate does not verify ({error.verify_message}); check `host`, or name "
+            "the authority that signed it with `ca_file`"
+        ) from error
+
+
+def _end_tls(connection: socket.socket) -> None:
+    """Say that the data are complete: servers that know TLS well take a mere hang-up for an attack."""
+    if isinstance(connection, ssl.SSLSocket):
+        with suppress(OSError):  # the server may have hung up first; size and answer tell
+            connection.unwrap()
+
+
+def _answer(error: ftplib.Error) -> str:
+    return reason(error)
+
+
+def _entry(name: str, facts: dict[str, str]) -> Entry:
+    modified = None
+    if re.fullmatch(r"[0-9]{14}([.][0-9]+)?", facts.get("modify", "")):
+        modified = datetime.strptime(facts["modify"][:14], "%Y%m%d%H%M%S").replace(tzinfo=timezone.utc)
+    return Entry(name, None if facts.get("type") == "dir" else int(facts.get("size", 0)), modified)

@@ -1,0 +1,263 @@
+"""SFTP [faq-data-collection]: key authentication, and only hosts that are known.
+
+paramiko rather than asyncssh: `put` is called from threads and blocks, which is paramiko's own way of working.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import stat
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from loader.destinations.common import BLOCK, OnBytes, reason
+from loader.destinations.remote import Entry, Remote, ServerFault, ServerRefusal, secret
+from loader.destinations.settings import SftpSettings
+from loader.errors import ConfigError, DeliveryError
+
+if TYPE_CHECKING:
+    import paramiko
+
+# A write request of this size fits into every server's packets; paramiko cuts larger ones itself.
+_REQUEST = 32 * 1024
+
+
+def open_sftp(name: str, settings: SftpSettings) -> Remote:
+    """The destination; it connects when it is first used."""
+    return Remote(name, settings, "sftp", lambda: _SftpSession(name, settings))
+
+
+class _SftpSession:
+    """A session over paramiko."""
+
+    def __init__(self, name: str, settings: SftpSettings) -> None:
+        import paramiko
+
+        # paramiko logs a broken connection with its traceback; we say it in one line.
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+        password = secret(name, "password_env", settings.password_env)
+        passphrase = secret(name, "passphrase_env", settings.passphrase_env)
+        self._client = paramiko.SSHClient()
+        self._client.set_missing_host_key_policy(_refusing_unknown_hosts(name, settings))
+        _load_known_hosts(self._client, name, settings)
+        key = _load_key(name, settings.key_file, passphrase) if settings.key_file else None
+        try:
+            with _told(f"output `{name}`", None):
+                self._connect(name, settings, key, password)
+                self._sftp = self._client.open_sftp()
+                channel = self._sftp.get_channel()
+                if channel is not None:
+                    channel.settimeout(settings.timeout)
+        except BaseException:
+            self._client.close()
+            raise
+
+    def _connect(
+        self, name: str, settings: SftpSettings, key: paramiko.PKey | None, password: str | None
+    ) -> None:
+        import paramiko
+
+        where = f"output `{name}`: {settings.host}:{settings.port}"
+        try:
+            self._client.connect(
+                settings.host,
+                settings.port,
+                settings.user,
+                password=password,
+                pkey=key,
+                timeout=settings.timeout,
+                banner_timeout=settings.timeout,
+                auth_timeout=settings.timeout,
+                channel_timeout=settings.timeout,
+                allow_agent=False,
+                look_for_keys=False,
+            )
+        except paramiko.BadHostKeyException as error:
+            raise DeliveryError(
+                f"{where}: the host key has changed: it is {_fingerprint(error.key)}, {settings.known_hosts} "
+                f"has {_fingerprint(error.expected_key)}; somebody may stand between. If the server's owner "
+                f"confirms the new key: {_how_to_replace(settings)}"
+            ) from error
+        except paramiko.AuthenticationException as error:
+            means = f"`key_file` {settings.key_file}" if settings.key_file else f"`{settings.password_env}`"
+            raise DeliveryError(
+                f"{where}: the server refuses user {settings.user} with {means}; check `user`, and that the server "
+                "has this key's public half"
+            ) from error
+
+    def size(self, path: str) -> int | None:
+        with self._doing(f"look at {path}"):
+            try:
+                return self._sftp.stat(path).st_size
+            except FileNotFoundError:
+                return None
+
+    def send(self, source: Path, path: str, offset: int, on_bytes: OnBytes) -> None:
+        with source.open("rb") as file, self._doing(f"write {path}"):
+            file.seek(offset)
+            end = os.fstat(file.fileno()).st_size
+            with self._sftp.open(path, "r+b" if offset else "wb") as target:
+                target.seek(offset)
+                # Don't wait for the answer to each request: one way to the server a request would be slow.
+                target.set_pipelined(True)
+                sent = offset
+                while data := file.read(_REQUEST):
+                    sent += len(data)
+                    # A write that waits also collects the answers to those before it, and raises what they say;
+                    # closing the file would pass over them.
+                    if sent >= end:
+                        target.set_pipelined(False)
+                    target.write(data)
+                    on_bytes(sent - offset)
+
+    def read(self, path: str, offset: int) -> Iterator[bytes]:
+        with self._doing(f"read {path}"), self._sftp.open(path, "rb") as file:
+            file.seek(offset)
+            size = file.stat().st_size or 0
+            file.prefetch(size)
+            while data := file.read(BLOCK):
+                yield data
+
+    def rename(self, path: str, new_path: str) -> None:
+        with self._doing(f"rename {path} to {new_path}"):
+            try:
+                self._sftp.posix_rename(path, new_path)
+            except OSError as error:
+                if self._broken(error):
+                    raise
+                # No such extension: the plain one, which some servers do by a second link.
+                self._sftp.rename(path, new_path)
+
+    def remove(self, path: str) -> None:
+        with self._doing(f"remove {path}"), suppress(FileNotFoundError):
+            self._sftp.remove(path)
+
+    def make_folder(self, path: str) -> None:
+        with self._doing(f"create folder {path}"):
+            try:
+                self._sftp.mkdir(path, 0o700)
+            except OSError as error:
+                if self._broken(error):
+                    raise
+                try:
+                    self._sftp.stat(path)
+                except FileNotFoundError:
+                    raise error from None
+
+    def entries(self, folder: str) -> list[Entry]:
+        with self._doing(f"list {folder}"):
+            try:
+                return [_entry(found) for found in self._sftp.listdir_attr(folder)]
+            except FileNotFoundError:
+                return []
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self._client.close()
+
+    def _broken(self, error: BaseException) -> bool:
+        transport = self._client.get_transport()
+        return (
+            isinstance(error, (ConnectionError, TimeoutError))
+            or transport is None
+            or not transport.is_active()
+        )
+
+    @contextmanager
+    def _doing(self, what: str) -> Iterator[None]:
+        with _told(what, self):
+            yield
+
+
+@contextmanager
+def _told(what: str, session: _SftpSession | None) -> Iterator[None]:
+    """Sort what paramiko raises: did the connection break, or did the server say no?"""
+    import paramiko
+
+    try:
+        yield
+    except (EOFError, paramiko.SSHException) as error:
+        raise ServerFault(f"the connection broke ({reason(error)})") from error
+    except socket.gaierror as error:
+        raise ServerRefusal(f"the host is unknown ({reason(error)}); check `host`") from error
+    except OSError as error:
+        if session is None:
+            raise ServerFault(
+                f"the server can't be reached ({reason(error)}); check `host` and `port`"
+            ) from error
+        if session._broken(error):
+            raise ServerFault(f"the connection broke ({reason(error)})") from error
+        raise ServerRefusal(f"the server won't {what}: {reason(error)}") from error
+
+
+def _refusing_unknown_hosts(name: str, settings: SftpSettings) -> paramiko.MissingHostKeyPolicy:
+    """What to do about a host that is not in known_hosts: refuse, and say how to add it."""
+    import paramiko
+
+    class Refuse(paramiko.MissingHostKeyPolicy):
+        def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> NoReturn:  # noqa: ARG002
+            raise DeliveryError(
+                f"output `{name}`: {settings.host}:{settings.port} is not in {settings.known_hosts}; its key is "
+                f"{_fingerprint(key)}. If the server's owner confirms that: {_how_to_add(settings)}"
+            )
+
+    return Refuse()
+
+
+def _load_known_hosts(client: paramiko.SSHClient, name: str, settings: SftpSettings) -> None:
+    try:
+        client.load_host_keys(str(settings.known_hosts))
+    except FileNotFoundError:
+        pass  # then no host is known, and the refusal says how to make the file
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"output `{name}`: `known_hosts` {settings.known_hosts}: {reason(error)}"
+        ) from error
+
+
+def _load_key(name: str, path: Path, passphrase: str | None) -> paramiko.PKey:
+    import paramiko
+
+    where = f"output `{name}`: `key_file` {path}"
+    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
+        try:
+            return kind.from_private_key_file(str(path), passphrase)
+        except OSError as error:
+            raise ConfigError(f"{where}: {reason(error)}") from error
+        except paramiko.PasswordRequiredException as error:
+            raise ConfigError(
+                f"{where} is encrypted; put its passphrase into an environment variable and name that with "
+                "`passphrase_env`"
+            ) from error
+        except (paramiko.SSHException, ValueError, TypeError):
+            continue  # of another kind, or the passphrase is wrong
+    perhaps = "; perhaps the passphrase is wrong" if passphrase else ""
+    raise ConfigError(f"{where} is no private key of kind Ed25519, ECDSA or RSA that can be read{perhaps}")
+
+
+def _fingerprint(key: paramiko.PKey) -> str:
+    digest = b64encode(sha256(key.asbytes()).digest()).decode().rstrip("=")
+    return f"{key.get_name()} SHA256:{digest}"
+
+
+def _how_to_add(settings: SftpSettings) -> str:
+    port = "" if settings.port == 22 else f"-p {settings.port} "
+    return f"`ssh-keyscan {port}{settings.host} >> {settings.known_hosts}`"
+
+
+def _how_to_replace(settings: SftpSettings) -> str:
+    host = settings.host if settings.port == 22 else f"[{settings.host}]:{settings.port}"
+    return f"`ssh-keygen -R '{host}' -f {settings.known_hosts}`, then {_how_to_add(settings)}"
+
+
+def _entry(found: paramiko.SFTPAttributes) -> Entry:
+    modified = None if found.st_mtime is None else datetime.fromtimestamp(found.st_mtime, timezone.utc)
+    folder = stat.S_ISDIR(found.st_mode or 0)
+    return Entry(found.filename, None if folder else found.st_size or 0, modified)
