@@ -18,7 +18,7 @@ with vectors as (
     {%- for email, _, expected in vectors %}
     select
         cast({{ 'null' if email is none else text_literal(email) }} as {{ dbt.type_string() }}) as email,
-        cast({{ 'null' if expected is none else text_literal(expected) }} as {{ dbt.type_string() }}) as expected
+        {{ 'null' if expected is none else text_literal(expected) }} as expected
     {%- if not loop.last %}
     union all
     {%- endif %}
