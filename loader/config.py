@@ -203,7 +203,9 @@ def load_project(root: Path) -> Project:
         vars=settings,
     )
     model_files = {
-        file.stem for folder in raw.get("model-paths") or ["models"] for file in (root / folder).rglob("*.sql")
+        file.stem
+        for folder in raw.get("model-paths") or ["models"]
+        for file in (root / folder).rglob("*.sql")
     }
     for feed in project.feed_names:
         if feed not in model_files:
@@ -278,7 +280,9 @@ def _id_type_of(project: Project, where: str, dpid: int) -> str:
                 f"{PROJECT_FILE}: vars.data_sources.{dpid}.id_type: {id_type} is no id type; known are {known}"
             )
     if id_type is None:
-        raise ConfigError(f"{where}: data source {dpid} is not in vars.data_sources; add it there with its id type")
+        raise ConfigError(
+            f"{where}: data source {dpid} is not in vars.data_sources; add it there with its id type"
+        )
     return id_type
 
 
@@ -303,10 +307,8 @@ def load_destination(project: Project, name: str | None) -> tuple[str, Destinati
     chosen = name or raw.get("target")
     if chosen not in outputs:
         raise ConfigError(f"{DESTINATIONS_FILE}: no destination {chosen}; known are {', '.join(outputs)}")
-    settings = dict(_render(outputs[chosen], f"{DESTINATIONS_FILE}: {chosen}"))
-    if settings.get("type") == "directory" and "path" in settings:
-        settings["path"] = str(project.root / Path(str(settings["path"])).expanduser())
-    return str(chosen), parse_destination(str(chosen), settings)
+    settings = _render(outputs[chosen], f"{DESTINATIONS_FILE}: {chosen}")
+    return str(chosen), parse_destination(str(chosen), settings, project.root)
 
 
 class DuckDBSettings(_Settings):
@@ -344,7 +346,9 @@ def load_warehouse(project: Project, target: str | None) -> tuple[str, DuckDBSet
     paths = [Path(folder).expanduser() / PROFILES_FILE for folder in folders if folder]
     path = next((candidate for candidate in paths if candidate.is_file()), None)
     if path is None:
-        raise ConfigError(f"no {PROFILES_FILE} in {', '.join(str(p.parent) for p in paths)}; see dbt's profiles")
+        raise ConfigError(
+            f"no {PROFILES_FILE} in {', '.join(str(p.parent) for p in paths)}; see dbt's profiles"
+        )
     profile = _read_yaml(path).get(project.profile)
     if not isinstance(profile, dict):
         raise ConfigError(f"{path}: no profile {project.profile}, which {PROJECT_FILE} asks for")
@@ -360,7 +364,9 @@ def load_warehouse(project: Project, target: str | None) -> tuple[str, DuckDBSet
         "postgres": PostgresSettings,
     }
     if raw.get("type") not in kinds:
-        raise ConfigError(f"{path}: {chosen}.type: {raw.get('type')} is no supported warehouse; use duckdb or postgres")
+        raise ConfigError(
+            f"{path}: {chosen}.type: {raw.get('type')} is no supported warehouse; use duckdb or postgres"
+        )
     try:
         settings = kinds[raw["type"]].model_validate(raw)
     except ValidationError as error:

@@ -3,7 +3,7 @@
    A ledger holds the changes of every batch. What the *delivered* batches of it add up to is the delivered state, so
    that a delivery is committed by one row in `deliveries`, whatever its size, and there is nothing to copy. #}
 {% macro create_state_tables() %}
-    {%- set schema = var('aam_state_schema') -%}
+    {%- set schema = var('aam_state_schema') %}
     create schema if not exists {{ schema }};
     create table if not exists {{ schema }}.deliveries (
         delivery_id text primary key,
@@ -18,6 +18,8 @@
         forced boolean not null, -- past a guard
         uncertain boolean not null, -- a part of it may have arrived
         file_timestamp bigint not null, -- in the names of its files: UTC Unix seconds
+        file_root text not null unique, -- what the names of its files begin with; no two deliveries share it
+        lines bigint not null,
         users bigint not null,
         signals_added bigint not null,
         signals_removed bigint not null,
@@ -34,6 +36,7 @@
         uri text not null,
         status text not null, -- made | uploading | uploaded | superseded
         spool_path text not null,
+        split bigint not null, -- place in its delivery, from 1
         lines bigint not null,
         bytes bigint not null,
         plain_bytes bigint not null,
@@ -41,6 +44,17 @@
         md5 text not null,
         uploaded_at timestamp with time zone,
         picked_up_at timestamp with time zone
+    );
+    create table if not exists {{ schema }}.delivery_events (
+        happened_at timestamp with time zone not null,
+        delivery_id text not null,
+        feed text not null,
+        event text not null,
+        detail text,
+        file_name text,
+        lines bigint,
+        bytes bigint,
+        seconds double precision
     );
     create table if not exists {{ schema }}.signal_ledger (
         batch_id text not null,
@@ -57,11 +71,17 @@
     );
     create or replace view {{ schema }}.delivered_signals as
     with delivered as (
-        select destination, feed, batch_id from {{ schema }}.deliveries where status = 'delivered'
+        select destination, feed, batch_id, started_at from {{ schema }}.deliveries where status = 'delivered'
     ),
 
     removed as (
-        select delivered.destination, ledger.feed, ledger.user_id, ledger.signal_key, ledger.signal_value
+        select
+            delivered.destination,
+            delivered.started_at,
+            ledger.feed,
+            ledger.user_id,
+            ledger.signal_key,
+            ledger.signal_value
         from {{ schema }}.signal_ledger as ledger
         inner join delivered on ledger.feed = delivered.feed and ledger.batch_id = delivered.batch_id
         where not ledger.qualified
@@ -76,6 +96,7 @@
             select 1 from removed
             where
                 removed.destination = delivered.destination
+                and removed.started_at > delivered.started_at
                 and removed.feed = ledger.feed
                 and removed.user_id = ledger.user_id
                 and removed.signal_key = ledger.signal_key

@@ -30,14 +30,20 @@
                 and added_by.started_at < removed_by.started_at
         );
 
+    -- the removals of a feed's last delivery stay: they tell whether the next one turns them round
     delete from {{ this }}
     where
         not {{ this }}.qualified
         and exists (
-            select 1 from {{ source('aam_state', 'deliveries') }} as delivered
+            select 1
+            from {{ source('aam_state', 'deliveries') }} as delivered
+            inner join {{ source('aam_state', 'deliveries') }} as later
+                on delivered.feed = later.feed and delivered.destination = later.destination
             where
                 delivered.feed = {{ this }}.feed
                 and delivered.batch_id = {{ this }}.batch_id
                 and delivered.status = 'delivered'
+                and later.status = 'delivered'
+                and later.started_at > delivered.started_at
         );
 {% endmacro %}

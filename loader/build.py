@@ -1,0 +1,102 @@
+"""`dbt build` as a program of its own: its memory ends with it, and DuckDB's file is free afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+from loader.config import Project
+from loader.errors import AamError, ConfigError, DeliveryError, LockedError
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_TIME = re.compile(r"^\d\d:\d\d:\d\d\s+")
+
+
+def dbt_build(project: Project, target: str, variables: Mapping[str, object], *, quiet: bool = False) -> None:
+    """Build the whole project in dbt's `target`; dbt's own output goes to stderr.
+
+    Raises LockedError when another process has the warehouse, ConfigError when the project does not compile, and
+    DeliveryError when a model or test fails; each names the model and says dbt's first line.
+    """
+    began = time.time()
+    command = [sys.executable, "-m", "dbt.cli.main", "build", "--project-dir", str(project.root)]
+    command += ["--target", target, "--vars", json.dumps(variables)]
+    if not os.environ.get("DBT_PROFILES_DIR") and (project.root / "profiles.yml").is_file():
+        command += ["--profiles-dir", str(project.root)]
+    said: deque[str] = deque(maxlen=400)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None  # noqa: S101  # it is a pipe
+        for line in process.stdout:
+            said.append(_COLOURS.sub("", line))
+            if not quiet:
+                sys.stderr.write(line)
+        code = process.wait()
+    if code == 0:
+        return
+    text = "".join(said)
+    if "Could not set lock" in text or "Conflicting lock" in text:
+        raise LockedError("dbt build: the DuckDB file is in use by another process; wait for it, or close it")
+    failed = _failed_nodes(project, began)
+    if failed:
+        raise DeliveryError(
+            f"dbt build failed, so nothing is delivered: {'; '.join(failed[:3])}{_more(failed)}"
+        )
+    raise _compile_error(said, code)
+
+
+def _failed_nodes(project: Project, began: float) -> list[str]:
+    """Models and tests that failed in this build, each with dbt's message in one line."""
+    folder = project.root / os.environ.get("DBT_TARGET_PATH", "target")
+    path = folder / "run_results.json"
+    try:
+        if path.stat().st_mtime < began:
+            return []
+        results = json.loads(path.read_text(encoding="utf-8"))["results"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [
+        f"{Path(result['unique_id'].replace('.', '/', 2)).name}: {_one_line(result.get('message') or 'failed')}"
+        for result in results
+        if result.get("status") in ("error", "fail")
+    ]
+
+
+def _one_line(message: str) -> str:
+    """dbt's message without its heading, file names and the `compiled code at` trailer."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    body = [
+        line
+        for line in lines
+        if not line.startswith(("Compilation Error in", "Database Error in", ">", "compiled "))
+    ]
+    return (body or lines or ["failed"])[0]
+
+
+def _compile_error(said: deque[str], code: int) -> AamError:
+    lines = [_TIME.sub("", line).strip() for line in said]
+    for place, line in enumerate(lines):
+        if re.search(r"(Compilation|Parsing|Runtime|Database|Validation|Dependency) Error|Error:", line):
+            rest = [later for later in lines[place + 1 :] if later]
+            detail = (
+                f": {rest[0]}" if (rest and line.rstrip(":").endswith("Error")) or "Error in" in line else ""
+            )
+            return ConfigError(f"dbt build: {line.rstrip(':')}{detail if rest else ''}")
+    return DeliveryError(f"dbt build ended with code {code}; its output above says why")
+
+
+def _more(failed: list[str]) -> str:
+    return f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""

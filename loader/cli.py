@@ -1,0 +1,276 @@
+"""The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from loader import output
+from loader.errors import AamError, ConfigError
+
+if TYPE_CHECKING:
+    from loader.delivery import Options, Report
+
+app = typer.Typer(
+    name="aam",
+    help="Bring warehouse data into Adobe Audience Manager: plan, deliver and check inbound files.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ProjectDir = Annotated[
+    Path, typer.Option("--project-dir", help="The folder of dbt_project.yml.", envvar="AAM_PROJECT_DIR")
+]
+Target = Annotated[str | None, typer.Option("--target", help="dbt's target: an output of profiles.yml.")]
+To = Annotated[str | None, typer.Option("--to", help="The destination: an output of destinations.yml.")]
+Select = Annotated[
+    list[str] | None, typer.Option("--select", "-s", help="Only these feeds or ID syncs; may be repeated.")
+]
+Full = Annotated[bool, typer.Option("--full", help="Every user with all signals, as .overwrite files.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts; logs stay on stderr.")]
+Force = Annotated[bool, typer.Option("--force", help="Pass every guard; recorded with the delivery.")]
+ForceFeed = Annotated[
+    list[str] | None, typer.Option("--force-feed", help="Pass the guards of this feed; may be repeated.")
+]
+Check = Annotated[
+    bool | None,
+    typer.Option("--check/--no-check", help="Check every file before it leaves.", show_default="vars.check"),
+]
+LogFormat = Annotated[
+    output.LogFormat,
+    typer.Option("--log-format", help="Log lines for people or for machines.", envvar="AAM_LOG_FORMAT"),
+]
+
+
+@app.command()
+def run(
+    project_dir: ProjectDir = Path(),
+    select: Select = None,
+    target: Target = None,
+    to: To = None,
+    full: Full = False,
+    force: Force = False,
+    force_feed: ForceFeed = None,
+    check: Check = None,
+    variables: Annotated[str, typer.Option("--vars", help="Vars for dbt, as YAML or JSON.")] = "{}",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Without dbt's own output.")] = False,
+    as_json: Json = False,
+    log_format: LogFormat = output.LogFormat.text,
+) -> None:
+    """Build with dbt, then deliver what changed. What a scheduler runs.
+
+    Example: aam run --to production
+    """
+    output.start_logging(log_format)
+    from loader.run import build_and_deliver, find_place
+
+    place = find_place(project_dir, target, to)
+    feeds = place.project.select(select)
+    with output.progress() as on_progress:
+        options = _options(full, check, force, force_feed, on_progress, place.project.select)
+        report = build_and_deliver(place, feeds, options, variables=_variables(variables), quiet=quiet)
+    _end(report, as_json)
+
+
+@app.command()
+def plan(
+    project_dir: ProjectDir = Path(),
+    select: Select = None,
+    target: Target = None,
+    to: To = None,
+    full: Full = False,
+    rejected: Annotated[
+        str | None,
+        typer.Option("--rejected", metavar="FEED", help="Samples of this feed's rejected rows instead."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a delivery of the last build would send, and what the guards say.
+
+    Example: aam plan --rejected crm_traits
+    """
+    from loader import state
+    from loader.plan import make_plan
+    from loader.run import find_place
+    from loader.warehouse import open_warehouse
+
+    place = find_place(project_dir, target, to)
+    feeds = place.project.select(select)
+    if rejected:
+        place.project.select([rejected])
+    warehouse = open_warehouse(place.target, place.warehouse, read_only=True)
+    try:
+        plans = make_plan(warehouse, place.project, feeds, full=full)
+        if rejected:
+            samples = state.rejected_samples(warehouse, place.project, rejected)
+            output.show_rejected(place.project.rules, rejected, samples, as_json)
+            return
+        output.show_plan(place.project, plans, state.id_mismatches(warehouse), as_json)
+    finally:
+        warehouse.close()
+
+
+@app.command()
+def deliver(
+    project_dir: ProjectDir = Path(),
+    select: Select = None,
+    target: Target = None,
+    to: To = None,
+    full: Full = False,
+    force: Force = False,
+    force_feed: ForceFeed = None,
+    check: Check = None,
+    abandon: Annotated[
+        str | None, typer.Option("--abandon", metavar="ID", help="Give this open delivery up instead.")
+    ] = None,
+    as_json: Json = False,
+    log_format: LogFormat = output.LogFormat.text,
+) -> None:
+    """Deliver the last build; finish an interrupted delivery first.
+
+    Example: aam deliver --select crm_traits --to beta
+    """
+    output.start_logging(log_format)
+    from loader import delivery
+    from loader.run import deliver_built, find_place, locked
+
+    place = find_place(project_dir, target, to)
+    feeds = place.project.select(select)
+    with output.progress() as on_progress:
+        options = _options(full, check, force, force_feed, on_progress, place.project.select)
+        if abandon:
+            with locked(place, feeds, options) as held:
+                given_up = delivery.abandon(held, abandon)
+            output.say(f"delivery {given_up.delivery_id} is abandoned; the next run sends what is missing")
+            return
+        report = deliver_built(place, feeds, options)
+    _end(report, as_json)
+
+
+@app.command()
+def status(
+    project_dir: ProjectDir = Path(),
+    select: Select = None,
+    target: Target = None,
+    to: To = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Look at the destination for files that were picked up.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", help="How many deliveries.", min=1)] = 20,
+    as_json: Json = False,
+    log_format: LogFormat = output.LogFormat.text,
+) -> None:
+    """Show deliveries and their files, picked up or not.
+
+    Example: aam status --refresh --to production
+    """
+    output.start_logging(log_format)
+    from loader import delivery, state
+    from loader.run import find_place, opened
+    from loader.warehouse import open_warehouse
+
+    place = find_place(project_dir, target, to)
+    feeds = place.project.select(select)
+    if refresh:
+        with opened(place, delivery.Options()) as reached:
+            state.require_build(reached.warehouse, place.project)
+            for file in delivery.refresh_picked_up(reached):
+                logging.getLogger("aam").warning("%s", delivery.not_picked_up(place.project, file))
+    warehouse = open_warehouse(place.target, place.warehouse, read_only=True)
+    try:
+        state.require_build(warehouse, place.project)
+        deliveries = [
+            found
+            for found in state.read_deliveries(warehouse, place.project, destination=to)
+            if found.feed in feeds or not select
+        ][:limit]
+        stories = [
+            (found, state.read_files(warehouse, place.project, found.delivery_id)) for found in deliveries
+        ]
+    finally:
+        warehouse.close()
+    output.show_status(stories, as_json)
+
+
+@app.command("id-sync-url")
+def id_sync_url(
+    dpid: Annotated[int, typer.Option("--dpid", help="The data source of the ID.", min=0)],
+    user_id: Annotated[str, typer.Option("--id", help="The ID as it stands in your data, not encoded.")],
+    redirect: Annotated[
+        str | None, typer.Option("--redirect", help="Where to go next; ${DD_UUID} stands for the AAM UUID.")
+    ] = None,
+    gdpr: Annotated[
+        int | None, typer.Option("--gdpr", help="1 where GDPR applies, else 0.", min=0, max=1)
+    ] = None,
+    gdpr_consent: Annotated[str | None, typer.Option("--gdpr-consent", help="The consent string.")] = None,
+    project_dir: ProjectDir = Path(),
+) -> None:
+    """Print the URL that synchronises one ID over HTTP.
+
+    Example: aam id-sync-url --dpid 58342 --id B00123
+    """
+    from loader.config import load_project
+    from loader.id_sync_url import id_sync_url as make_url
+
+    project = load_project(project_dir)
+    typer.echo(
+        make_url(project.rules, project.vars.data_sources, dpid, user_id, redirect, gdpr, gdpr_consent)
+    )
+
+
+def main() -> None:
+    """The console command `aam`: errors become one clear line on stderr and the design's exit code."""
+    try:
+        app()
+    except AamError as error:
+        output.complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        output.complain("interrupted; the next run finishes what is open")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        if os.environ.get("AAM_TRACEBACK"):
+            raise
+        output.complain(
+            f"unexpected {type(error).__name__}: {error}; this is a fault of aam, not of yours:"
+            " run it again with AAM_TRACEBACK=1 and report what it prints"
+        )
+        sys.exit(1)
+
+
+def _options(
+    full: bool, check: bool | None, force: bool, force_feed: list[str] | None, on_progress: Any, select: Any
+) -> Options:
+    from loader.delivery import Options
+
+    force_feeds = tuple(select(force_feed)) if force_feed else ()
+    return Options(full, check, force, force_feeds, on_progress)
+
+
+def _variables(text: str) -> dict[str, object]:
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"--vars {text}: expected YAML such as 'demo: true'")
+    return found
+
+
+def _end(report: Report, as_json: bool) -> None:
+    output.show_report(report, as_json)
+    for error in report.errors:
+        output.complain(str(error))
+    sys.exit(report.exit_code)

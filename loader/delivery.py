@@ -1,0 +1,590 @@
+"""The promise: what the state says is delivered is at the destination, whole; what is not there will be sent.
+
+A delivery goes `exporting` → `uploading` → `delivered`, each step recorded before it is taken. Its files are made in
+the spool, checked, uploaded and proven; only then does one statement move the delivered state. Whatever happens
+before leaves the state as it was. What a killed run left behind is finished by the next one: from the spool when it is
+whole, else exported anew under a new timestamp, never a mixture of both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from loader import state
+from loader.config import Project
+from loader.errors import AamError, ConfigError, DeliveryError, GuardError
+from loader.filenames import FileName, IdSyncName, InboundName, object_key, picked_up_names
+from loader.state import Batch, Delivery, DeliveryFile
+
+if TYPE_CHECKING:
+    from loader.destinations import Destination, DestinationSettings
+    from loader.encryption import Encryption
+    from loader.files import Part
+    from loader.warehouse import Warehouse
+
+log = logging.getLogger("aam")
+
+# Files that are checked and uploaded while the next one is written. S3 sends the parts of each in parallel too.
+UPLOADS_AT_ONCE = 2
+
+
+_Sending = dict[str, tuple[DeliveryFile, "Future[float]"]]
+
+
+class CheckFailedError(DeliveryError):
+    """A file that Audience Manager would refuse; it was not sent."""
+
+
+def _no_progress(feed: str, step: Literal["written", "sent"], lines: int, size: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is told. `check` None: as the project says."""
+
+    full: bool = False
+    check: bool | None = None
+    force: bool = False
+    force_feeds: tuple[str, ...] = ()
+    # feed, written | sent, lines, bytes since the last call; `sent` may come from another thread
+    on_progress: Callable[[str, Literal["written", "sent"], int, int], None] = _no_progress
+
+    def forces(self, feed: str) -> bool:
+        """Whether the feed may pass its guards."""
+        return self.force or feed in self.force_feeds
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run delivers from and to, all open, and what it was told."""
+
+    project: Project
+    warehouse: Warehouse
+    destination: Destination
+    settings: DestinationSettings
+    encryption: Encryption | None = None
+    options: Options = field(default_factory=Options)
+
+    @property
+    def spool(self) -> Path:
+        """The folder of files on their way."""
+        return self.project.root / self.project.vars.spool_dir
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one feed's delivery in this run."""
+
+    delivery: Delivery
+    files: list[DeliveryFile]
+
+
+@dataclass
+class Report:
+    """The outcomes of a run, and the errors that stopped feeds; the run's exit code is the gravest one's."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    errors: list[AamError] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 done · 1 a delivery failed · 2 configuration · 3 a guard stopped it."""
+        codes = {error.exit_code for error in self.errors}
+        return next((code for code in (1, 2, 4, 3) if code in codes), 0)
+
+
+def guard_verdict(project: Project, batch: Batch) -> list[str]:
+    """What the feed's guards say against a batch, with figures; empty when it may go.
+
+    Against `max_first`: users of a first delivery · `max_removed`: removed of the delivered signals · `max_shrink`:
+    users who lost all signals · `max_rejected`: rejected rows of all rows. An upstream table that came up empty must
+    never erase an audience.
+    """
+    guards = project.guards_of(batch.feed)
+    against = []
+    if batch.base_delivery_id is None and batch.users > guards.max_first:
+        against.append(f"first delivery of {batch.users:,} users, more than max_first {guards.max_first:,}")
+    shares = [
+        ("signals removed", batch.signals_removed, batch.signals_before, guards.max_removed, "max_removed"),
+        (
+            "users lost",
+            batch.users_before - batch.users_total,
+            batch.users_before,
+            guards.max_shrink,
+            "max_shrink",
+        ),
+        ("rows rejected", batch.rejected, batch.input_rows, guards.max_rejected, "max_rejected"),
+    ]
+    for what, count, of, limit, name in shares:
+        if batch.kind == "id_sync" and name == "max_shrink":
+            continue  # ID pairs are never withdrawn
+        if of and count / of > limit:
+            against.append(f"{count:,} of {of:,} {what} ({count / of:.0%}), more than {name} {limit:.0%}")
+    return against
+
+
+def deliver(run: Run, feeds: Sequence[str]) -> Report:
+    """Finish what is open, then deliver the built batches of `feeds`, ID syncs first.
+
+    One feed's failure stops that feed only; its error is in the report. Raises ConfigError when there is no whole
+    build to deliver, or when it was made for something else.
+    """
+    report = finish_open(run, feeds)
+    stopped = {error.feed for error in report.errors if isinstance(error, FeedError)}
+    batches = state.read_batches(run.warehouse, run.project, feeds)
+    _require_built_for(run, batches)
+    state.require_whole_build(run.warehouse, run.project, batches)
+    for batch in batches:
+        if batch.feed in stopped:
+            continue
+        try:
+            outcome = _deliver_batch(run, batch)
+        except AamError as error:
+            report.errors.append(FeedError.of(batch.feed, error))
+            continue
+        if outcome:
+            report.outcomes.append(outcome)
+    return report
+
+
+def finish_open(run: Run, feeds: Sequence[str]) -> Report:
+    """Bring interrupted and failed deliveries of `feeds` to an end; nothing new is begun."""
+    report = Report()
+    open_deliveries = state.read_deliveries(
+        run.warehouse, run.project, destination=run.destination.name, statuses=state.OPEN
+    )
+    for delivery in reversed(open_deliveries):
+        if delivery.feed not in feeds:
+            continue
+        try:
+            outcome = _finish(run, delivery)
+        except AamError as error:
+            report.errors.append(FeedError.of(delivery.feed, error))
+            continue
+        if outcome:
+            report.outcomes.append(outcome)
+    return report
+
+
+def abandon(run: Run, delivery_id: str) -> Delivery:
+    """Give an open delivery up: take back what of it lies at the destination, and leave the state as it was.
+
+    What may have been processed already is remembered: the next delivery sends whatever those users should have.
+    Raises ConfigError for a delivery that is not there or not open.
+    """
+    delivery = state.find_delivery(run.warehouse, run.project, delivery_id)
+    if delivery is None:
+        raise ConfigError(f"no delivery {delivery_id}; `aam status` lists them")
+    if delivery.status not in state.OPEN:
+        raise ConfigError(f"delivery {delivery_id} is {delivery.status}; only an open one can be abandoned")
+    if delivery.destination != run.destination.name:
+        raise ConfigError(
+            f"delivery {delivery_id} goes to {delivery.destination}; add `--to {delivery.destination}`"
+        )
+    _give_up(run, delivery, "abandoned by hand")
+    abandoned = state.find_delivery(run.warehouse, run.project, delivery_id)
+    return abandoned or delivery
+
+
+class FeedError(AamError):
+    """An error that stopped one feed."""
+
+    feed: str
+
+    @classmethod
+    def of(cls, feed: str, error: AamError) -> FeedError:
+        """The error with the feed's name before it and its exit code kept."""
+        named = cls(f"feed {feed}: {error}")
+        named.feed = feed
+        named.exit_code = error.exit_code
+        return named
+
+
+def _require_built_for(run: Run, batches: Sequence[Batch]) -> None:
+    name = run.destination.name
+    for batch in batches:
+        if batch.destination != name:
+            raise ConfigError(
+                f"the last build is for destination {batch.destination}, not {name}: each destination has its own"
+                f" delivered state; run `aam run --to {name}`, or `dbt build --vars 'destination: {name}'`"
+            )
+        if run.options.full and not batch.is_full:
+            raise ConfigError(
+                "the last build holds changes only; run `aam run --full`, or `dbt build --vars 'full: true'`"
+            )
+
+
+def _deliver_batch(run: Run, batch: Batch) -> Outcome | None:
+    last = state.last_delivered(run.warehouse, run.project, batch.destination, batch.feed)
+    if last and last.batch_id == batch.batch_id:
+        return None
+    base = last.delivery_id if last else None
+    if base != batch.base_delivery_id:
+        raise ConfigError(
+            f"the build is older than delivery {base}, so its changes are not those of today;"
+            " run `aam run`, or `dbt build` and `aam deliver`"
+        )
+    if not batch.lines:
+        return None
+    against = guard_verdict(run.project, batch)
+    forced = bool(against) and run.options.forces(batch.feed)
+    if against and not forced:
+        raise GuardError(
+            f"{'; '.join(against)}; look at `aam plan`, then mend the data, change the feed's guard,"
+            f" or send it with --force-feed {batch.feed}"
+        )
+    if last:
+        _mind_the_order(run, last, batch)
+    delivery = state.begin(run.warehouse, run.project, batch, _file_root(run, batch), forced=forced)
+    log.info(
+        "exporting",
+        extra={"fields": {"delivery": delivery.delivery_id, "feed": batch.feed, "lines": batch.lines}},
+    )
+    return _export_and_send(run, delivery)
+
+
+def _mind_the_order(run: Run, last: Delivery, batch: Batch) -> None:
+    """Audience Manager processes files in any order [amazon-s3]: two that contradict must not wait together."""
+    if run.settings.type == "directory":
+        return  # nobody picks files up there
+    files = [
+        f for f in state.read_files(run.warehouse, run.project, last.delivery_id) if f.status == "uploaded"
+    ]
+    waiting = [f for f in files if f.picked_up_at is None and not _picked_up(run, f)]
+    if not waiting:
+        return
+    users = state.opposite_users(run.warehouse, run.project, last, batch) if batch.kind == "data" else 0
+    if not users:
+        return
+    message = (
+        f"{waiting[0].name} is not picked up yet and says the opposite of this delivery for {users:,} users;"
+        " Audience Manager may process them in any order"
+    )
+    if run.project.vars.on_unprocessed == "hold" and not run.options.forces(batch.feed):
+        raise GuardError(
+            f"{message}; deliver again once it is picked up, or send it with --force-feed {batch.feed}"
+        )
+    log.warning("%s", f"feed {batch.feed}: {message}")
+
+
+def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
+    """Make the files, and send each while the next is made; then commit."""
+    began = time.monotonic()
+    spool = run.spool / delivery.delivery_id
+    try:
+        with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
+            sending: _Sending = {}
+            made = 0
+            try:
+                for file in _made_files(run, delivery, spool):
+                    state.add_file(run.warehouse, run.project, delivery, file)
+                    made += file.lines
+                    sending[file.name] = file, pool.submit(_send, run, delivery.feed, file)
+                    _record_sent(run, delivery, sending)
+                if made != delivery.lines:
+                    raise DeliveryError(
+                        f"{made:,} lines were exported where the build counted {delivery.lines:,}:"
+                        " the outbox was built anew meanwhile; run `aam run`"
+                    )
+                state.move(run.warehouse, run.project, delivery, "uploading")
+                _record_sent(run, delivery, sending, wait=True)
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return _commit(run, delivery, time.monotonic() - began)
+    except AamError as error:
+        _fail(run, delivery, error)
+        raise
+
+
+def _commit(run: Run, delivery: Delivery, seconds: float) -> Outcome:
+    state.move(run.warehouse, run.project, delivery, "delivered", uncertain=False, seconds=seconds)
+    if not run.project.vars.keep_days:
+        shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
+    outcome = _outcome(run, delivery)
+    size = sum(file.bytes for file in outcome.files)
+    fields: dict[str, Any] = {"delivery": delivery.delivery_id, "feed": delivery.feed, "rows": delivery.lines}
+    fields |= {"bytes": size, "seconds": round(seconds, 3), "files": len(outcome.files)}
+    log.info("delivered", extra={"fields": fields})
+    return outcome
+
+
+def _outcome(run: Run, delivery: Delivery) -> Outcome:
+    now = state.find_delivery(run.warehouse, run.project, delivery.delivery_id) or delivery
+    files = state.read_files(run.warehouse, run.project, delivery.delivery_id)
+    return Outcome(now, [file for file in files if file.status != "superseded"])
+
+
+def _fail(run: Run, delivery: Delivery, error: AamError) -> None:
+    """Record a failure, if the warehouse still answers; else the delivery stands open, which the next run finishes."""
+    if isinstance(error, CheckFailedError):
+        shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
+    try:
+        state.move(run.warehouse, run.project, delivery, "failed", reason=str(error))
+    except AamError as second:
+        log.error("%s", f"delivery {delivery.delivery_id} failed, and that could not be recorded: {second}")
+
+
+def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFile]:
+    """Export the batch's lines; a file gets its name once it is known whether the delivery is split."""
+    from loader.files import write_parts
+
+    limits = run.project.vars.limits
+    schema = run.project.inbound_schema
+    if delivery.kind == "data":
+        sql = f"select line, lines from {schema}.file_lines where feed = $1"
+    else:
+        sql = f"select ids || chr(10) as line, 1 as lines from {schema}.id_sync_lines where id_sync = $1"
+    parts = write_parts(
+        run.warehouse.stream(sql, [delivery.feed]),
+        spool,
+        split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
+        max_plain_bytes=limits.max_plain_bytes,
+        encryption=run.encryption,
+        on_progress=lambda lines, size: run.options.on_progress(delivery.feed, "written", lines, size),
+    )
+    day = datetime.now(timezone.utc).date()
+    first = next(parts, None)
+    if first is None:
+        return
+    second = next(parts, None)
+    yield _file(run, delivery, first, day, split=1 if second else None)
+    if second:
+        yield _file(run, delivery, second, day, split=2)
+        for split, part in enumerate(parts, start=3):
+            yield _file(run, delivery, part, day, split=split)
+
+
+def _file(run: Run, delivery: Delivery, part: Part, day: Any, split: int | None) -> DeliveryFile:
+    name = str(_file_name(run, delivery, delivery.file_timestamp, split))
+    key = object_key(run.settings.partner_name, day, name)
+    spooled = part.path.with_name(name)
+    part.path.rename(spooled)
+    return DeliveryFile(
+        delivery_id=delivery.delivery_id,
+        name=name,
+        object_key=key,
+        uri=run.destination.uri(key),
+        status="uploading",
+        spool_path=str(spooled),
+        split=split or 1,
+        lines=part.lines,
+        bytes=part.bytes,
+        plain_bytes=part.plain_bytes,
+        sha256=part.sha256,
+        md5=part.md5,
+    )
+
+
+def _file_name(run: Run, of: Batch | Delivery, timestamp: int, split: int | None) -> FileName:
+    extension: Literal["gz", "gpg"] = "gpg" if run.encryption else "gz"
+    sync = run.project.vars.id_syncs.get(of.feed)
+    if sync:
+        return IdSyncName(sync.prefix, tuple(sync.dpids), timestamp, split, extension)
+    feed = run.project.vars.feeds[of.feed]
+    return InboundName(
+        dpid=feed.dpid,
+        timestamp=timestamp,
+        mode=of.mode,
+        target_dpid=feed.target_dpid,
+        split=split,
+        extension=extension,
+    )
+
+
+def _file_root(run: Run, of: Batch | Delivery) -> Callable[[int], str]:
+    """What the names of all files of a delivery begin with, for a timestamp."""
+    return lambda timestamp: str(_file_name(run, of, timestamp, None)).rpartition(".")[0]
+
+
+def _send(run: Run, feed: str, file: DeliveryFile) -> float:
+    """Check and upload one file from the spool; returns seconds. Runs in a thread: it touches no warehouse."""
+    began = time.monotonic()
+    path = Path(file.spool_path)
+    if not run.encryption and _checks(run):
+        _check(run, file, path)
+    run.destination.put(
+        _part(file), file.object_key, on_bytes=lambda size: run.options.on_progress(feed, "sent", 0, size)
+    )
+    return time.monotonic() - began
+
+
+def _part(file: DeliveryFile) -> Part:
+    from loader.files import Part
+
+    return Part(Path(file.spool_path), file.lines, file.bytes, file.plain_bytes, file.sha256, file.md5)
+
+
+def _checks(run: Run) -> bool:
+    return run.project.vars.check if run.options.check is None else run.options.check
+
+
+def _check(run: Run, file: DeliveryFile, path: Path) -> None:
+    from loader.check import check_file
+
+    report = check_file(path, file.name, run.project.rules)
+    if not report.ok:
+        first = report.errors[0]
+        place = f"line {first.line}: " if first.line else ""
+        raise CheckFailedError(
+            f"{file.name} was not sent, Audience Manager would refuse it: {place}{first.reason} ({first.sample});"
+            f" see all with `aam check`"
+        )
+
+
+def _record_sent(run: Run, delivery: Delivery, sending: _Sending, *, wait: bool = False) -> None:
+    """Record the uploads that are done, or all of them; raises the error of one that failed."""
+    for name, (file, future) in list(sending.items()):
+        if wait or future.done():
+            state.mark_uploaded(run.warehouse, run.project, delivery, file, future.result())
+            del sending[name]
+
+
+def _finish(run: Run, delivery: Delivery) -> Outcome | None:
+    """Bring one open delivery to an end: commit it, or give it up so that the next build sends what is missing."""
+    files = [
+        file
+        for file in state.read_files(run.warehouse, run.project, delivery.delivery_id)
+        if file.status != "superseded"
+    ]
+    log.info("finishing", extra={"fields": {"delivery": delivery.delivery_id, "feed": delivery.feed}})
+    complete = bool(files) and sum(file.lines for file in files) == delivery.lines
+    if complete and all(_at_destination(run, file) or _spooled_whole(file) for file in files):
+        return _send_again(run, delivery, files)
+    if delivery.status == "failed" or not _still_built(run, delivery):
+        _give_up(run, delivery, delivery.reason or "its spool was not whole and the outbox was built anew")
+        return None
+    for file in files:
+        _take_back(run, file)
+    return _export_and_send(
+        run, state.restart(run.warehouse, run.project, delivery, _file_root(run, delivery))
+    )
+
+
+def _send_again(run: Run, delivery: Delivery, files: Sequence[DeliveryFile]) -> Outcome:
+    began = time.monotonic()
+    try:
+        state.move(run.warehouse, run.project, delivery, "uploading")
+        with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
+            waiting = [file for file in files if not _at_destination(run, file)]
+            sending: _Sending = {
+                file.name: (file, pool.submit(_send, run, delivery.feed, file)) for file in waiting
+            }
+            _record_sent(run, delivery, sending, wait=True)
+        for file in files:
+            if file.status != "uploaded" and file not in waiting:
+                state.mark_uploaded(run.warehouse, run.project, delivery, file, 0.0)
+        return _commit(run, delivery, time.monotonic() - began)
+    except AamError as error:
+        _fail(run, delivery, error)
+        raise
+
+
+def _at_destination(run: Run, file: DeliveryFile) -> bool:
+    """Whether the very file stands there, or stood there and has been picked up since."""
+    stored = run.destination.head(file.object_key)
+    if stored is None:
+        return file.status == "uploaded" and _picked_up(run, file)
+    return stored.bytes == file.bytes and stored.checksum in (None, file.sha256)
+
+
+def _spooled_whole(file: DeliveryFile) -> bool:
+    path = Path(file.spool_path)
+    if not path.is_file() or path.stat().st_size != file.bytes:
+        return False
+    with path.open("rb") as content:
+        return _sha256(content) == file.sha256
+
+
+def _sha256(content: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := content.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _still_built(run: Run, delivery: Delivery) -> bool:
+    batches = state.read_batches(run.warehouse, run.project, [delivery.feed])
+    return batches[0].batch_id == delivery.batch_id
+
+
+def _give_up(run: Run, delivery: Delivery, reason: str) -> None:
+    """Take back what lies at the destination. If any of it was there, Audience Manager may have read it."""
+    arrived = False
+    for file in state.read_files(run.warehouse, run.project, delivery.delivery_id):
+        taken_back = file.status == "superseded" or _take_back(run, file)
+        arrived = arrived or taken_back
+    log.warning("%s", f"delivery {delivery.delivery_id} is abandoned: {reason}")
+    state.move(run.warehouse, run.project, delivery, "abandoned", reason=reason, uncertain=arrived)
+    shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
+
+
+def _take_back(run: Run, file: DeliveryFile) -> bool:
+    """Remove a file from the destination where that is allowed; whether it was there, as far as is known."""
+    try:
+        there = run.destination.head(file.object_key) is not None
+        run.destination.delete(file.object_key)
+    except AamError as error:
+        log.warning("%s", f"{file.uri} could not be taken back: {error}")
+        return True
+    return there or file.status == "uploaded"
+
+
+def refresh_picked_up(run: Run) -> list[DeliveryFile]:
+    """Look for `.processed` beside or in place of each delivered file, and record when it was seen [amazon-s3].
+
+    Returns the files that are not picked up though older than `not_picked_up_hours`.
+    """
+    late = []
+    hours = run.project.vars.not_picked_up_hours
+    for delivery in state.read_deliveries(
+        run.warehouse, run.project, destination=run.destination.name, statuses=("delivered",)
+    ):
+        for file in state.read_files(run.warehouse, run.project, delivery.delivery_id):
+            if file.status != "uploaded" or file.picked_up_at is not None or _picked_up(run, file):
+                continue
+            age = datetime.now(timezone.utc) - (file.uploaded_at or delivery.changed_at)
+            if age > timedelta(hours=hours):
+                late.append(file)
+    return late
+
+
+def _picked_up(run: Run, file: DeliveryFile) -> bool:
+    folder = file.object_key.rpartition("/")[0]
+    for name in picked_up_names(file.name):
+        stored = run.destination.head(f"{folder}/{name}")
+        if stored:
+            seen = stored.modified or datetime.now(timezone.utc)
+            state.mark_picked_up(run.warehouse, run.project, file.name, seen)
+            return True
+    return False
+
+
+def sweep_spool(run: Run) -> None:
+    """Remove spool folders of deliveries that ended longer than `keep_days` ago."""
+    keep = timedelta(days=run.project.vars.keep_days)
+    if not run.spool.is_dir():
+        return
+    for folder in run.spool.iterdir():
+        delivery = state.find_delivery(run.warehouse, run.project, folder.name)
+        ended = delivery is None or delivery.status in ("delivered", "abandoned")
+        if ended and (delivery is None or datetime.now(timezone.utc) - delivery.changed_at > keep):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def not_picked_up(project: Project, file: DeliveryFile) -> str:
+    """The warning about a file that waits too long."""
+    return (
+        f"{file.name} lies at the destination for more than {project.vars.not_picked_up_hours:g} hours and is not"
+        " picked up; ask Adobe whether the partner name and data source are set up for inbound files"
+    )

@@ -1,0 +1,84 @@
+"""What a delivery would send, before it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from loader import state
+from loader.config import Project
+from loader.delivery import guard_verdict
+from loader.errors import ConfigError
+from loader.state import Batch
+from loader.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class FeedPlan:
+    """A batch, its rejected rows by reason, and what its guards say against it (empty: nothing)."""
+
+    batch: Batch
+    data_source: str
+    rejected: dict[str, int]
+    guard: list[str]
+    delivered: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable form for scripts."""
+        return {
+            "feed": self.batch.feed,
+            "kind": self.batch.kind,
+            "mode": self.batch.mode,
+            "destination": self.batch.destination,
+            "data_source": self.data_source,
+            "batch_id": self.batch.batch_id,
+            "delivered": self.delivered,
+            "users": self.batch.users,
+            "lines": self.batch.lines,
+            "signals_added": self.batch.signals_added,
+            "signals_removed": self.batch.signals_removed,
+            "signals_unchanged": self.batch.signals_unchanged,
+            "rejected": self.rejected,
+            "guard": "; ".join(self.guard) or "ok",
+        }
+
+
+def make_plan(
+    warehouse: Warehouse, project: Project, feeds: list[str], *, full: bool = False
+) -> list[FeedPlan]:
+    """The plan of the last build for `feeds`.
+
+    Raises ConfigError when nothing is built, when the build is torn, or when `full` is asked of a build of changes.
+    """
+    state.require_build(warehouse, project)
+    batches = state.read_batches(warehouse, project, feeds)
+    state.require_whole_build(warehouse, project, batches)
+    if full and not all(batch.is_full for batch in batches):
+        raise ConfigError(
+            "the last build holds changes only; build it with `dbt build --vars 'full: true'`, or `aam run --full`"
+        )
+    reasons = state.rejected_reasons(warehouse, project)
+    plans = []
+    for batch in batches:
+        last = state.last_delivered(warehouse, project, batch.destination, batch.feed)
+        plans.append(
+            FeedPlan(
+                batch=batch,
+                data_source=_data_source(project, batch.feed),
+                rejected=reasons.get(batch.feed, {}),
+                guard=guard_verdict(project, batch),
+                delivered=bool(last and last.batch_id == batch.batch_id),
+            )
+        )
+    return plans
+
+
+def _data_source(project: Project, feed: str) -> str:
+    """`CRM customers (58342)`, `idfa (global) (20915) → CRM customers (58342)`."""
+    sync = project.vars.id_syncs.get(feed)
+    if sync:
+        dpids = list(sync.dpids)
+    else:
+        settings = project.vars.feeds[feed]
+        dpids = [settings.dpid] + ([settings.target_dpid] if settings.target_dpid is not None else [])
+    return " → ".join(f"{project.data_source_name(dpid)} {dpid}" for dpid in dpids)

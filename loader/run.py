@@ -1,0 +1,137 @@
+"""A scheduled run from end to end: finish what is open, build, deliver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loader import state
+from loader.build import dbt_build
+from loader.config import (
+    DuckDBSettings,
+    PostgresSettings,
+    Project,
+    load_destination,
+    load_project,
+    load_warehouse,
+)
+from loader.delivery import FeedError, Options, Report, Run, deliver, finish_open, sweep_spool
+from loader.destinations import Destination, DestinationSettings, open_destination
+from loader.encryption import Encryption, prepare_encryption
+from loader.warehouse import open_warehouse
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command works: the project, the warehouse and the destination, read and proven but not yet opened."""
+
+    project: Project
+    target: str
+    warehouse: DuckDBSettings | PostgresSettings
+    destination_name: str
+    destination: DestinationSettings
+
+
+def find_place(root: Path, target: str | None, to: str | None) -> Place:
+    """Read all configuration. Raises ConfigError that names the file and the key."""
+    project = load_project(root)
+    target_name, warehouse = load_warehouse(project, target)
+    name, destination = load_destination(project, to)
+    return Place(project, target_name, warehouse, name, destination)
+
+
+@contextmanager
+def opened(place: Place, options: Options) -> Iterator[Run]:
+    """A Run with the warehouse open, and the destination and the recipient's key proven.
+
+    Raises ConfigError or DeliveryError before anything is exported.
+    """
+    with _proven_destination(place) as (destination, encryption):
+        warehouse = open_warehouse(place.target, place.warehouse)
+        try:
+            yield Run(place.project, warehouse, destination, place.destination, encryption, options)
+        finally:
+            warehouse.close()
+
+
+def build_and_deliver(
+    place: Place,
+    feeds: list[str],
+    options: Options,
+    *,
+    variables: Mapping[str, object] | None = None,
+    quiet: bool = False,
+) -> Report:
+    """`aam run`: under one lock, finish open deliveries, `dbt build`, deliver.
+
+    A feed whose open delivery can't be finished is left out, its error in the report. Raises LockedError when another
+    run holds the warehouse, and what dbt_build and deliver raise.
+    """
+    build_vars = {**(variables or {}), "destination": place.destination_name, "full": options.full}
+    with _held(place):
+        before = _finish_before_build(place, feeds, options)
+        stopped = {error.feed for error in before.errors if isinstance(error, FeedError)}
+        dbt_build(place.project, place.target, build_vars, quiet=quiet)
+        with opened(place, options) as run:
+            report = deliver(run, [feed for feed in feeds if feed not in stopped])
+            sweep_spool(run)
+    return Report(before.outcomes + report.outcomes, before.errors + report.errors)
+
+
+def deliver_built(place: Place, feeds: list[str], options: Options) -> Report:
+    """`aam deliver`: what the last build prepared, after finishing open deliveries."""
+    with locked(place, feeds, options) as run:
+        report = deliver(run, feeds)
+        sweep_spool(run)
+        return report
+
+
+@contextmanager
+def locked(place: Place, feeds: list[str], options: Options) -> Iterator[Run]:
+    """A Run that no other run can disturb. Raises LockedError, and ConfigError when nothing is built."""
+    with opened(place, options) as run, run.warehouse.lock(feeds):
+        state.require_build(run.warehouse, place.project)
+        yield run
+
+
+@contextmanager
+def _held(place: Place) -> Iterator[None]:
+    """The lock of a whole run: dbt rewrites the outbox of every feed, so it holds every feed."""
+    if isinstance(place.warehouse, DuckDBSettings):
+        from loader.warehouse.duckdb import file_lock
+
+        # the file itself must stay free for dbt
+        with file_lock(place.warehouse.path):
+            yield
+        return
+    warehouse = open_warehouse(place.target, place.warehouse)
+    try:
+        with warehouse.lock(place.project.feed_names):
+            yield
+    finally:
+        warehouse.close()
+
+
+def _finish_before_build(place: Place, feeds: list[str], options: Options) -> Report:
+    if isinstance(place.warehouse, DuckDBSettings) and not Path(place.warehouse.path).is_file():
+        # nothing to finish, but a wrong key or bucket is told before the build rather than after it
+        with _proven_destination(place):
+            return Report()
+    with opened(place, options) as run:
+        if state.is_built(run.warehouse, place.project):
+            return finish_open(run, feeds)
+        return Report()
+
+
+@contextmanager
+def _proven_destination(place: Place) -> Iterator[tuple[Destination, Encryption | None]]:
+    encrypt = place.destination.encrypt
+    encryption = prepare_encryption(encrypt) if encrypt else None
+    destination = open_destination(place.destination_name, place.destination)
+    try:
+        destination.check()
+        yield destination, encryption
+    finally:
+        destination.close()

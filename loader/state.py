@@ -1,0 +1,429 @@
+"""What dbt prepared (batches) and what became of it (deliveries), as the warehouse's tables tell.
+
+Every function is one statement or one transaction; none decides anything.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timezone
+from typing import Any, Literal, TypeVar
+
+from loader.config import Project
+from loader.errors import ConfigError
+from loader.warehouse import Warehouse
+
+Status = Literal["exporting", "uploading", "delivered", "failed", "abandoned"]
+# Deliveries that the next one of the same feed has to deal with first.
+OPEN: tuple[Status, ...] = ("exporting", "uploading", "failed")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one dbt build prepared for one feed: a row of the model `batches`."""
+
+    batch_id: str
+    feed: str
+    kind: Literal["data", "id_sync"]
+    mode: Literal["sync", "overwrite"]
+    destination: str
+    is_full: bool
+    base_delivery_id: str | None
+    users_before: int
+    users_total: int
+    users: int
+    lines: int
+    signals_added: int
+    signals_removed: int
+    signals_unchanged: int
+    signals_before: int
+    input_rows: int
+    rejected: int
+    built_at: datetime
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One batch sent to one destination: a row of `deliveries`."""
+
+    delivery_id: str
+    feed: str
+    kind: Literal["data", "id_sync"]
+    mode: Literal["sync", "overwrite"]
+    destination: str
+    batch_id: str
+    base_delivery_id: str | None
+    status: Status
+    reason: str | None
+    forced: bool
+    uncertain: bool
+    file_timestamp: int
+    file_root: str
+    lines: int
+    users: int
+    signals_added: int
+    signals_removed: int
+    rejected: int
+    users_total: int
+    started_at: datetime
+    changed_at: datetime
+    holder: str
+
+
+@dataclass(frozen=True)
+class DeliveryFile:
+    """One inbound file of a delivery: a row of `delivery_files`."""
+
+    delivery_id: str
+    name: str
+    object_key: str
+    uri: str
+    status: Literal["made", "uploading", "uploaded", "superseded"]
+    spool_path: str
+    split: int
+    lines: int
+    bytes: int
+    plain_bytes: int
+    sha256: str
+    md5: str
+    uploaded_at: datetime | None = None
+    picked_up_at: datetime | None = None
+
+
+Row = TypeVar("Row", Batch, Delivery, DeliveryFile)
+
+
+def _columns(kind: type[Row]) -> str:
+    return ", ".join(field.name for field in fields(kind))
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def is_built(warehouse: Warehouse, project: Project) -> bool:
+    """Whether a dbt build has made the outbox and the state."""
+    return warehouse.has_table(project.inbound_schema, "batches") and warehouse.has_table(
+        project.vars.aam_state_schema, "deliveries"
+    )
+
+
+def require_build(warehouse: Warehouse, project: Project) -> None:
+    """Raise ConfigError unless a dbt build has made the outbox and the state."""
+    if not is_built(warehouse, project):
+        raise ConfigError(
+            f"nothing has been built in target {warehouse.name} yet ({project.inbound_schema}.batches is missing);"
+            " run `aam run`, or `dbt build`"
+        )
+
+
+def read_batches(warehouse: Warehouse, project: Project, feeds: Sequence[str]) -> list[Batch]:
+    """The built batches of `feeds`, in their order.
+
+    Raises ConfigError for a feed that the last build did not know.
+    """
+    sql = f"select {_columns(Batch)} from {project.inbound_schema}.batches"
+    built = {row["feed"]: Batch(**row) for row in warehouse.rows(sql)}
+    for feed in feeds:
+        if feed not in built:
+            raise ConfigError(f"feed {feed} is not in the last build; run `aam run`, or `dbt build`")
+    return [built[feed] for feed in feeds]
+
+
+def require_whole_build(warehouse: Warehouse, project: Project, batches: Sequence[Batch]) -> None:
+    """Raise ConfigError when the outbox's tables come from different builds."""
+    schema = project.inbound_schema
+    expected = {batch.batch_id for batch in batches}
+    for table in ("trait_rows", "user_lines", "rejected_rows", "id_sync_rows"):
+        found = {row["batch_id"] for row in warehouse.rows(f"select batch_id from {schema}.{table} limit 1")}
+        if found - expected:
+            raise ConfigError(
+                f"the build is torn: {schema}.{table} and {schema}.batches come from different builds;"
+                " build them together: `aam run`, or `dbt build`"
+            )
+
+
+def rejected_reasons(warehouse: Warehouse, project: Project) -> dict[str, dict[str, int]]:
+    """Rejected rows by feed and reason."""
+    reasons: dict[str, dict[str, int]] = {}
+    sql = (
+        f"select feed, reason, count(*) as n from {project.inbound_schema}.rejected_rows"
+        " group by feed, reason order by feed, n desc, reason"
+    )
+    for row in warehouse.rows(sql):
+        reasons.setdefault(row["feed"], {})[row["reason"]] = row["n"]
+    return reasons
+
+
+def rejected_samples(
+    warehouse: Warehouse, project: Project, feed: str, limit: int = 10
+) -> list[dict[str, Any]]:
+    """Up to `limit` rejected rows of each reason: user_id, signal_key, signal_value, reason."""
+    return warehouse.rows(
+        "select reason, user_id, signal_key, signal_value from ("
+        " select *, row_number() over (partition by reason order by user_id, signal_key, signal_value) as place"
+        f" from {project.inbound_schema}.rejected_rows where feed = $1) as numbered"
+        f" where place <= {int(limit)} order by reason, place",
+        [feed],
+    )
+
+
+def id_mismatches(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """The model id_mismatch_summary, where the project has it: data source, kind of difference, users, share."""
+    if not warehouse.has_table("identity", "id_mismatch_summary"):
+        return []
+    return warehouse.rows("select * from identity.id_mismatch_summary order by users desc")
+
+
+def read_deliveries(
+    warehouse: Warehouse,
+    project: Project,
+    *,
+    destination: str | None = None,
+    feed: str | None = None,
+    statuses: Sequence[Status] = (),
+    limit: int | None = None,
+) -> list[Delivery]:
+    """Deliveries, the latest first."""
+    conditions, parameters = ["true"], []
+    for column, value in (("destination", destination), ("feed", feed)):
+        if value is not None:
+            parameters.append(value)
+            conditions.append(f"{column} = ${len(parameters)}")
+    if statuses:
+        conditions.append("status in (" + ", ".join(f"'{status}'" for status in statuses) + ")")
+    sql = (
+        f"select {_columns(Delivery)} from {project.vars.aam_state_schema}.deliveries"
+        f" where {' and '.join(conditions)} order by started_at desc, delivery_id"
+    )
+    if limit is not None:
+        sql += f" limit {int(limit)}"
+    return [Delivery(**row) for row in warehouse.rows(sql, parameters)]
+
+
+def find_delivery(warehouse: Warehouse, project: Project, delivery_id: str) -> Delivery | None:
+    """The delivery with this ID."""
+    schema = project.vars.aam_state_schema
+    sql = f"select {_columns(Delivery)} from {schema}.deliveries where delivery_id = $1"
+    return next((Delivery(**row) for row in warehouse.rows(sql, [delivery_id])), None)
+
+
+def read_files(warehouse: Warehouse, project: Project, delivery_id: str) -> list[DeliveryFile]:
+    """The files of a delivery in the order of their splits, superseded ones included."""
+    sql = (
+        f"select {_columns(DeliveryFile)} from {project.vars.aam_state_schema}.delivery_files"
+        " where delivery_id = $1 order by split, name"
+    )
+    return [DeliveryFile(**row) for row in warehouse.rows(sql, [delivery_id])]
+
+
+def last_delivered(warehouse: Warehouse, project: Project, destination: str, feed: str) -> Delivery | None:
+    """The feed's last delivery that stands at the destination."""
+    found = read_deliveries(
+        warehouse, project, destination=destination, feed=feed, statuses=("delivered",), limit=1
+    )
+    return found[0] if found else None
+
+
+def opposite_users(warehouse: Warehouse, project: Project, earlier: Delivery, batch: Batch) -> int:
+    """Users whose files must not be processed in the wrong order: this batch turns round what `earlier` said of them.
+
+    An overwrite replaces whole sets, so there every common user counts.
+    """
+    ledger = f"{project.vars.aam_state_schema}.signal_ledger"
+    whole_sets = "overwrite" in (earlier.mode, batch.mode)
+    same_signal = (
+        ""
+        if whole_sets
+        else " and former.signal_key = latter.signal_key and former.signal_value = latter.signal_value"
+        " and former.qualified <> latter.qualified"
+    )
+    rows = warehouse.rows(
+        f"select count(*) as n from (select distinct latter.user_id from {ledger} as latter"
+        f" inner join {ledger} as former on former.feed = latter.feed and former.user_id = latter.user_id{same_signal}"
+        " where latter.feed = $1 and latter.batch_id = $2 and former.batch_id = $3) as users",
+        [batch.feed, batch.batch_id, earlier.batch_id],
+    )
+    return int(rows[0]["n"])
+
+
+def begin(
+    warehouse: Warehouse, project: Project, batch: Batch, file_root: Callable[[int], str], *, forced: bool
+) -> Delivery:
+    """Record a new delivery as `exporting`.
+
+    Its file timestamp is now, or the first second after in which no delivery has file names that begin alike;
+    `file_root` gives that beginning for a timestamp.
+    """
+    timestamp = _free_timestamp(warehouse, project, batch.feed, file_root)
+    delivery = Delivery(
+        delivery_id=f"{batch.feed}-{timestamp}",
+        feed=batch.feed,
+        kind=batch.kind,
+        mode=batch.mode,
+        destination=batch.destination,
+        batch_id=batch.batch_id,
+        base_delivery_id=batch.base_delivery_id,
+        status="exporting",
+        reason=None,
+        forced=forced,
+        uncertain=False,
+        file_timestamp=timestamp,
+        file_root=file_root(timestamp),
+        lines=batch.lines,
+        users=batch.users,
+        signals_added=batch.signals_added,
+        signals_removed=batch.signals_removed,
+        rejected=batch.rejected,
+        users_total=batch.users_total,
+        started_at=_now(),
+        changed_at=_now(),
+        holder=_holder(),
+    )
+    with warehouse.transaction():
+        _insert(warehouse, f"{project.vars.aam_state_schema}.deliveries", delivery)
+        _event(warehouse, project, delivery, "exporting", detail="forced" if forced else None)
+    return delivery
+
+
+def restart(
+    warehouse: Warehouse, project: Project, delivery: Delivery, file_root: Callable[[int], str]
+) -> Delivery:
+    """Set an interrupted delivery back to `exporting` under a new timestamp; its old files are superseded."""
+    schema = project.vars.aam_state_schema
+    timestamp = _free_timestamp(warehouse, project, delivery.feed, file_root)
+    with warehouse.transaction():
+        warehouse.execute(
+            f"update {schema}.delivery_files set status = 'superseded' where delivery_id = $1",
+            [delivery.delivery_id],
+        )
+        warehouse.execute(
+            f"update {schema}.deliveries set status = 'exporting', reason = null, file_timestamp = $2,"
+            " file_root = $3, changed_at = $4, holder = $5 where delivery_id = $1",
+            [delivery.delivery_id, timestamp, file_root(timestamp), _now(), _holder()],
+        )
+        _event(warehouse, project, delivery, "exporting", detail="anew: the spool was not whole")
+    return replace(delivery, status="exporting", file_timestamp=timestamp, file_root=file_root(timestamp))
+
+
+def move(
+    warehouse: Warehouse,
+    project: Project,
+    delivery: Delivery,
+    status: Status,
+    *,
+    reason: str | None = None,
+    uncertain: bool | None = None,
+    seconds: float | None = None,
+) -> None:
+    """Set a delivery's status. `delivered` is the commit: with it, the delivered state is what this batch made it.
+
+    Idempotent; a delivery that stands as delivered never leaves that status.
+    """
+    with warehouse.transaction():
+        warehouse.execute(
+            f"update {project.vars.aam_state_schema}.deliveries"
+            " set status = $2, reason = $3, changed_at = $4, holder = $5"
+            + ("" if uncertain is None else f", uncertain = {str(uncertain).lower()}")
+            + " where delivery_id = $1 and status <> 'delivered'",
+            [delivery.delivery_id, status, reason, _now(), _holder()],
+        )
+        lines = delivery.lines if status == "delivered" else None
+        _event(warehouse, project, delivery, status, detail=reason, lines=lines, seconds=seconds)
+
+
+def add_file(warehouse: Warehouse, project: Project, delivery: Delivery, file: DeliveryFile) -> None:
+    """Record a made file; from now on a part of the delivery may stand at the destination."""
+    schema = project.vars.aam_state_schema
+    with warehouse.transaction():
+        _insert(warehouse, f"{schema}.delivery_files", file)
+        warehouse.execute(
+            f"update {schema}.deliveries set uncertain = true where delivery_id = $1", [delivery.delivery_id]
+        )
+        _event(warehouse, project, delivery, "made", file=file)
+
+
+def mark_uploaded(
+    warehouse: Warehouse, project: Project, delivery: Delivery, file: DeliveryFile, seconds: float
+) -> None:
+    """Record that a file stands verified at the destination."""
+    with warehouse.transaction():
+        warehouse.execute(
+            f"update {project.vars.aam_state_schema}.delivery_files set status = 'uploaded', uploaded_at = $2"
+            " where name = $1",
+            [file.name, _now()],
+        )
+        _event(warehouse, project, delivery, "uploaded", file=file, seconds=seconds)
+
+
+def mark_picked_up(warehouse: Warehouse, project: Project, name: str, when: datetime) -> None:
+    """Record when Audience Manager was seen to have picked a file up."""
+    warehouse.execute(
+        f"update {project.vars.aam_state_schema}.delivery_files set picked_up_at = $2 where name = $1",
+        [name, when],
+    )
+
+
+def read_events(warehouse: Warehouse, project: Project, delivery_id: str) -> list[dict[str, Any]]:
+    """The story of a delivery: happened_at, event, detail, file_name, lines, bytes, seconds."""
+    return warehouse.rows(
+        "select happened_at, event, detail, file_name, lines, bytes, seconds"
+        f" from {project.vars.aam_state_schema}.delivery_events where delivery_id = $1 order by happened_at",
+        [delivery_id],
+    )
+
+
+def _free_timestamp(
+    warehouse: Warehouse, project: Project, feed: str, file_root: Callable[[int], str]
+) -> int:
+    table = f"{project.vars.aam_state_schema}.deliveries"
+    sql = f"select 1 as taken from {table} where file_root = $1 or delivery_id = $2"
+    timestamp = int(time.time())
+    while warehouse.rows(sql, [file_root(timestamp), f"{feed}-{timestamp}"]):
+        timestamp += 1
+    return timestamp
+
+
+def _insert(warehouse: Warehouse, table: str, row: Delivery | DeliveryFile) -> None:
+    values = {field.name: getattr(row, field.name) for field in fields(row)}
+    given = {name: value for name, value in values.items() if value is not None}
+    places = ", ".join(f"${place}" for place in range(1, len(given) + 1))
+    warehouse.execute(f"insert into {table} ({', '.join(given)}) values ({places})", list(given.values()))
+
+
+def _event(
+    warehouse: Warehouse,
+    project: Project,
+    delivery: Delivery,
+    event: str,
+    *,
+    detail: str | None = None,
+    file: DeliveryFile | None = None,
+    lines: int | None = None,
+    seconds: float | None = None,
+) -> None:
+    values: dict[str, object] = {
+        "happened_at": _now(),
+        "delivery_id": delivery.delivery_id,
+        "feed": delivery.feed,
+        "event": event,
+        "detail": detail,
+        "file_name": file.name if file else None,
+        "lines": file.lines if file else lines,
+        "bytes": file.bytes if file else None,
+        "seconds": seconds,
+    }
+    given = {name: value for name, value in values.items() if value is not None}
+    places = ", ".join(f"${place}" for place in range(1, len(given) + 1))
+    warehouse.execute(
+        f"insert into {project.vars.aam_state_schema}.delivery_events ({', '.join(given)}) values ({places})",
+        list(given.values()),
+    )
+
+
+def _holder() -> str:
+    return f"{socket.gethostname()} process {os.getpid()}"

@@ -1,0 +1,59 @@
+"""A warehouse: small results as rows, exports as a stream of Arrow record batches, statements in a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from loader.config import DuckDBSettings, PostgresSettings
+
+
+class Warehouse(Protocol):
+    """What the loader needs of a warehouse. Parameters stand in SQL as $1, $2, …
+
+    Every method raises DeliveryError when the warehouse fails, in its own words.
+    """
+
+    name: str
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """A small result, one dict a row."""
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """One statement."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All statements inside take effect together, or none does."""
+
+    def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
+        """A result of any size in constant memory; other statements may run meanwhile."""
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """Whether a table or view is there."""
+
+    def lock(self, feeds: Sequence[str]) -> AbstractContextManager[None]:
+        """Hold the feeds for this process alone; raises LockedError that names the holder and since when."""
+
+    def close(self) -> None:
+        """Let go of the warehouse."""
+
+
+def open_warehouse(
+    name: str, settings: DuckDBSettings | PostgresSettings, *, read_only: bool = False
+) -> Warehouse:
+    """Connect to the dbt target `name`.
+
+    Raises LockedError when another process has the DuckDB file, ConfigError when there is no such file or server, or
+    the server refuses the credentials.
+    """
+    if settings.type == "duckdb":
+        from loader.warehouse.duckdb import DuckDBWarehouse
+
+        return DuckDBWarehouse(name, settings, read_only=read_only)
+    from loader.warehouse.postgres import PostgresWarehouse
+
+    return PostgresWarehouse(name, settings)

@@ -1,0 +1,135 @@
+"""DuckDB, the embedded default: one file, one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from loader.errors import AamError, ConfigError, DeliveryError, LockedError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from loader.config import DuckDBSettings
+
+# Rows a record batch: large enough for C to do the work, small enough that memory stays flat.
+BATCH_ROWS = 50_000
+
+
+class DuckDBWarehouse:
+    """A DuckDB file."""
+
+    def __init__(self, name: str, settings: DuckDBSettings, *, read_only: bool = False) -> None:
+        import duckdb
+
+        self.name = name
+        self._path = settings.path
+        if not Path(settings.path).is_file():
+            raise ConfigError(
+                f"{settings.path} is not there: nothing has been built; run `aam run` or `dbt build`"
+            )
+        try:
+            self._connection = duckdb.connect(settings.path, read_only=read_only, config=settings.settings)
+        except duckdb.IOException as error:
+            if "lock" in str(error).lower():
+                raise LockedError(
+                    f"{settings.path} is in use by another process{_holder(settings.path)}"
+                ) from None
+            raise ConfigError(f"{settings.path} cannot be opened: {_first_line(error)}") from None
+        except duckdb.Error as error:
+            raise ConfigError(f"{settings.path} cannot be opened: {_first_line(error)}") from None
+        # PostgreSQL's and Arrow's clock; the session's zone never leaks into a stored time
+        self._connection.execute("set timezone = 'UTC'")
+        self._connection.execute("set preserve_insertion_order = false")
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """See Warehouse."""
+        with self._clear_errors():
+            table = self._connection.sql(sql, params=list(parameters)).to_arrow_table()
+        rows: list[dict[str, Any]] = table.to_pylist()
+        return rows
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """See Warehouse."""
+        with self._clear_errors():
+            self._connection.execute(sql, list(parameters))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See Warehouse."""
+        self.execute("begin")
+        try:
+            yield
+        except BaseException:
+            self.execute("rollback")
+            raise
+        self.execute("commit")
+
+    def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
+        """See Warehouse."""
+        with self._clear_errors(), self._connection.cursor() as cursor:
+            yield from cursor.sql(sql, params=list(parameters)).to_arrow_reader(BATCH_ROWS)
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """See Warehouse."""
+        sql = "select 1 from information_schema.tables where table_schema = $1 and table_name = $2"
+        return bool(self.rows(sql, [schema, table]))
+
+    def lock(self, feeds: Sequence[str]) -> AbstractContextManager[None]:
+        """See Warehouse: the open file is the lock; whoever has it has every feed."""
+        return file_lock(self._path)
+
+    def close(self) -> None:
+        """See Warehouse."""
+        self._connection.close()
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        import duckdb
+
+        try:
+            yield
+        except duckdb.Error as error:
+            raise DeliveryError(f"warehouse {self._path}: {_first_line(error)}") from None
+
+
+@contextmanager
+def file_lock(path: str) -> Iterator[None]:
+    """Hold `<path>.lock`, so that two runs can't take turns between dbt's build and the delivery.
+
+    The kernel lets go of it when the process ends, however it ends. Raises LockedError with the holder.
+    """
+    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LockedError(f"{path} is in use by another run{_holder(path)}") from None
+        holder = {"pid": os.getpid(), "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _holder(path: str) -> str:
+    """Who holds the lock file, for people; empty when nobody wrote it."""
+    try:
+        holder = json.loads(Path(f"{path}.lock").read_text(encoding="utf-8"))
+        alive = Path(f"/proc/{holder['pid']}").exists() or not Path("/proc").exists()
+        if alive:
+            return f" (aam, process {holder['pid']}, since {holder['since']}); wait for it, or stop it"
+    except (OSError, ValueError, KeyError, AamError):
+        pass
+    return "; wait for it, or close it"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

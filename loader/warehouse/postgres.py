@@ -1,0 +1,145 @@
+"""PostgreSQL by ADBC: COPY in binary straight into Arrow."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from loader.errors import ConfigError, DeliveryError, LockedError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from loader.config import PostgresSettings
+
+# Bytes of a record batch that the driver aims at.
+BATCH_BYTES = 8 * 1024 * 1024
+# The first half of an advisory lock's key marks it as ours; the second half is the feed.
+LOCK_CLASS = 0x41414D
+
+
+class PostgresWarehouse:
+    """A PostgreSQL database."""
+
+    def __init__(self, name: str, settings: PostgresSettings) -> None:
+        self.name = name
+        self._place = f"{settings.host}:{settings.port}/{settings.dbname}"
+        self._conninfo = _conninfo(settings)
+        self._connection = self._connect()
+
+    def _connect(self) -> Any:
+        import adbc_driver_manager
+        import adbc_driver_postgresql.dbapi
+
+        try:
+            connection = adbc_driver_postgresql.dbapi.connect(self._conninfo, autocommit=True)
+            with closing(connection.cursor()) as cursor:
+                cursor.execute("set time zone 'UTC'")
+        except adbc_driver_manager.Error as error:
+            raise ConfigError(f"warehouse {self._place}: {_first_line(error)}; see profiles.yml") from None
+        return connection
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """See Warehouse."""
+        with self._clear_errors(), closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql, list(parameters) or None)
+            rows: list[dict[str, Any]] = cursor.fetch_arrow_table().to_pylist()
+        return rows
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
+        """See Warehouse."""
+        with self._clear_errors(), closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql, list(parameters) or None)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """See Warehouse."""
+        self.execute("begin")
+        try:
+            yield
+        except BaseException:
+            self.execute("rollback")
+            raise
+        self.execute("commit")
+
+    def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
+        """See Warehouse: on a connection of its own, since a COPY occupies it until the last row."""
+        with (
+            self._clear_errors(),
+            closing(self._connect()) as connection,
+            closing(connection.cursor()) as cursor,
+        ):
+            cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+            cursor.execute(sql, list(parameters) or None)
+            yield from cursor.fetch_record_batch()
+
+    def has_table(self, schema: str, table: str) -> bool:
+        """See Warehouse."""
+        sql = "select 1 as there from information_schema.tables where table_schema = $1 and table_name = $2"
+        return bool(self.rows(sql, [schema, table]))
+
+    @contextmanager
+    def lock(self, feeds: Sequence[str]) -> Iterator[None]:
+        """See Warehouse: an advisory lock a feed, on a connection of its own, which ends with the process."""
+        with closing(self._connect()) as connection, closing(connection.cursor()) as cursor:
+            holder = f"aam {socket.gethostname()} process {os.getpid()}"
+            cursor.execute("select set_config('application_name', $1, false)", [holder[:63]])
+            cursor.fetchall()
+            for feed in feeds:
+                cursor.execute(f"select pg_try_advisory_lock({LOCK_CLASS}, hashtext($1))", [feed])
+                if not cursor.fetchone()[0]:
+                    raise LockedError(f"feed {feed} is in use by another run{self._holder(feed)}")
+            yield
+
+    def _holder(self, feed: str) -> str:
+        found = self.rows(
+            "select application_name as name, to_char(backend_start, 'YYYY-MM-DD\"T\"HH24:MI:SSOF') as since"
+            " from pg_locks inner join pg_stat_activity using (pid)"
+            f" where locktype = 'advisory' and granted and classid = {LOCK_CLASS}"
+            " and objid::bigint = (hashtext($1)::bigint & 4294967295)",
+            [feed],
+        )
+        who = "".join(f" ({row['name']}, since {row['since']})" for row in found[:1])
+        return f"{who}; wait for it, or stop it"
+
+    def close(self) -> None:
+        """See Warehouse."""
+        self._connection.close()
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        import adbc_driver_manager
+
+        try:
+            yield
+        except adbc_driver_manager.Error as error:
+            raise DeliveryError(f"warehouse {self._place}: {_first_line(error)}") from None
+
+
+def _conninfo(settings: PostgresSettings) -> str:
+    """libpq's `key='value'` form: it takes socket folders and any password as they are."""
+    values = {
+        "host": settings.host,
+        "port": str(settings.port),
+        "user": settings.user,
+        "password": settings.password,
+        "dbname": settings.dbname,
+        "sslmode": settings.sslmode,
+        "sslrootcert": settings.sslrootcert,
+        "connect_timeout": str(settings.connect_timeout),
+        "application_name": "aam",
+    }
+    quoted = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in values.items() if value}
+    return " ".join(f"{key}='{value}'" for key, value in quoted.items())
+
+
+def _first_line(error: Exception) -> str:
+    """The server's own words, without the driver's prefix, query and codes."""
+    text = str(error).strip()
+    for line in text.splitlines():
+        if "ERROR:" in line or "FATAL:" in line:
+            return line[line.index("ERROR:" if "ERROR:" in line else "FATAL:") :]
+    return text.splitlines()[0] if text else type(error).__name__
