@@ -1,0 +1,1355 @@
+"""A file of anyone's → the counts and errors that Audience Manager would report for it.
+
+Lines are examined by the block, in Arrow and DuckDB, never one by one. Most lines are of the plain form that this
+project writes itself: a few regular expressions made from `vars.rules` accept those. They accept nothing that a rule
+refuses, but may leave a good line over; what they leave goes through SQL that splits it and tries rule after rule.
+Memory doesn't depend on the size of the file, nor on that of its lines.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import stat
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, TypeAlias, cast
+
+from loader import filenames
+from loader.errors import AamError, ConfigError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from loader.config import Limits, Rule, Rules
+
+Counter_ = Literal["format_errors", "invalid_aam_id", "invalid_device_id"]
+
+# What the checker alone knows; the reasons of vars.rules come on top. Of a whole file:
+FILE_REASONS = {
+    "bad_name": "Audience Manager would not read a file of this name",
+    "missing_target": "the DPID is a global data source, so the name must say whose traits the IDs qualify for",
+    "device_ids_first": "the first column of an adobe_id file holds the device IDs; put their DPID first",
+    "customer_ids_first": "a c2c_id file holds customer IDs and hashed e-mails, no device IDs",
+    "empty_file": "a file without lines is invalid; send none",
+    "compressed_too_large": "the file is larger than Audience Manager takes; split it",
+    "plain_too_large": "the text is larger than Audience Manager takes, and was read no further; split it",
+    "not_gzip": "the name ends in .gz, but the content is no gzip",
+    "gzip_without_extension": "the content is gzip; the name must end in .gz",
+    "truncated_gzip": "the gzip data end too early or are followed by other bytes; make or transfer it again",
+    "corrupt_gzip": "the gzip data are damaged; make or transfer the file again (FTP: in binary mode)",
+    "not_pgp": "the name ends in .gpg or .pgp, but the content is no PGP message",
+    "pgp_without_extension": "the content is a PGP message; the name must end in .gpg or .pgp, without .gz",
+    "packed_twice": "gzip data are packed within; compress once, and not before PGP, which compresses by itself",
+    "cannot_decrypt": "the PGP message can't be decrypted",
+    "byte_order_mark": "the file begins with a byte-order mark; save it as UTF-8 without one",
+}
+# Of a line; the order is that in which they are tried within a signal.
+LINE_REASONS = {
+    "line_too_long": "Audience Manager drops a line of more bytes than limits.line_bytes",
+    "blank_line": "a blank line stands between others",
+    "invalid_utf8": "the line is neither ASCII nor UTF-8",
+    "nul_byte": "the line holds a NUL byte",
+    "no_tab": "no TAB stands between the user ID and the signals",
+    "unknown_id_type": "the first column of a partner file is `idfa` or `android`",
+    "no_signals": "the ID has no signals; only an overwrite file may clear a user so",
+    "trailing_space": "Audience Manager skips a row that ends with a TAB or a space",
+    "wrong_column_count": "a row has one ID for each DPID in the name, with a TAB between",
+    "unbalanced_quote": "a double quote opens and none closes",
+    "invalid_signal": "neither a trait, an integration code, a removal nor a key=value",
+}
+WARNING_REASONS = {
+    "line_at_limit": "the line is as long as it may be; its line end may be one byte too many",
+    "empty_element": "an empty element stands between two commas",
+    "space_before_comma": "a space stands before a comma or at the end of the line",
+    # Audience Manager ignores the signal but takes the line, and what an overwrite line leaves out is removed
+    # all the same: nothing is refused or lost, so it is a warning.
+    "no_tab_clears": "a line without a TAB clears the user in an overwrite file; these signals seem meant to be set",
+    "removal_in_overwrite": "Audience Manager ignores removals in an overwrite file",
+    "mixed_id_types": "the IDs look like those of several types; one file holds one",
+    "not_decrypted": "the lines were not checked; decrypt them with --decrypt",
+    "unknown_trait": "the trait ID is not in the taxonomy",
+    "trait_not_onboarded": "the trait is not of the type onboarded",
+    "trait_of_other_data_source": "the trait belongs to another data source than the name says",
+}
+COUNTED_REASONS = {
+    "too_many_lines": "Audience Manager discards the lines of a user after the first limits.lines_per_user",
+    "too_many_hashed_emails": "the customer has more hashed e-mails than limits.hashed_emails_per_customer",
+}
+
+_BLOCK = 1 << 22  # plain bytes examined at a time
+_SAMPLE = 200  # characters of a line in a report
+_WORKERS = min(4, os.cpu_count() or 1)
+_BUCKETS = 1 << 20  # user IDs are first counted by hash, so that memory doesn't grow with them
+_MEMORY = "512MB"  # DuckDB's; what needs more goes to the disk
+_LARGEST_PATTERN = 5000  # trait IDs that a regular expression holds well
+_ANDROID = ("android", "android_id", "androidid", "gaid", "adid", "aaid", "google_ad_id")
+_GZIP = b"\x1f\x8b"
+_UTF8_MARK = b"\xef\xbb\xbf"
+_NO_TEXT = {
+    b"\xff\xfe": ("byte_order_mark", "UTF-16, which is neither ASCII nor UTF-8"),
+    b"\xfe\xff": ("byte_order_mark", "UTF-16, which is neither ASCII nor UTF-8"),
+    _GZIP: ("packed_twice", "gzip within"),
+}
+_SUSPECTS = 200_000  # lines that SQL judges at a time
+_LOOKALIKE_LENGTHS = (
+    36,
+    38,
+)  # characters of the device IDs and AAM UUIDs whose form no other ID has by chance
+
+# RFC 3629, on bytes.
+_UTF8 = (
+    r"\A(?:[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    r"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}"
+    r"|\xf4[\x80-\x8f][\x80-\xbf]{2})*\z"
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One refused line, or with `line` None a fault of the whole file; `sample`: its text, or what was found."""
+
+    line: int | None
+    reason: str
+    sample: str
+
+
+@dataclass
+class FileReport:
+    """What Audience Manager would report of a file [inbound-receipt-message, onboarding-status-report].
+
+    `records_received` = `format_errors` + `invalid_aam_id` + `invalid_device_id` + `stored_records`: each refused line
+    is counted once, under the first reason. Whether IDs are synced and traits realized only Audience Manager knows.
+    `reasons` and `warning_reasons`: code → lines; `errors` and `warning_samples`: the first of each, by line number.
+    `traits_failed_validation`: signals whose trait is not an onboarded one of the data source in the name.
+    """
+
+    file: str
+    kind: Literal["data", "id_sync"] | None = None
+    dpid: int | None = None
+    target_dpid: int | None = None
+    dpids: tuple[int, ...] = ()
+    mode: Literal["sync", "overwrite"] | None = None
+    timestamp: int | None = None
+    split: int | None = None
+    bytes: int | None = None
+    plain_bytes: int = 0
+    records_received: int = 0
+    format_errors: int = 0
+    invalid_aam_id: int = 0
+    invalid_device_id: int = 0
+    traits_failed_validation: int = 0
+    warnings: int = 0
+    errors: list[Problem] = field(default_factory=list)
+    warning_samples: list[Problem] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)
+    warning_reasons: dict[str, int] = field(default_factory=dict)
+    says: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """No error; warnings are allowed."""
+        return not self.reasons
+
+    @property
+    def stored_records(self) -> int:
+        """Lines that Audience Manager would take, as far as the file alone can tell."""
+        return self.records_received - self.format_errors - self.invalid_aam_id - self.invalid_device_id
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"ok": self.ok, **asdict(self), "stored_records": self.stored_records}
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The reports of several files."""
+
+    files: list[FileReport]
+
+    @property
+    def ok(self) -> bool:
+        """No file has an error."""
+        return all(file.ok for file in self.files)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"ok": self.ok, "files": [file.as_dict() for file in self.files]}
+
+
+def find_files(patterns: Iterable[str]) -> list[Path]:
+    """The files that the patterns name, each once, in the order given; a shell may have expanded them before.
+
+    Raises ConfigError for a pattern that names no file.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.exists():
+            found[path] = None
+            continue
+        anchor = Path(path.anchor)
+        relative = str(path.relative_to(anchor)) if path.anchor else pattern
+        matches = sorted(anchor.glob(relative)) if relative else []
+        if not matches:
+            raise ConfigError(f"{pattern}: no such file; check the path")
+        found.update(dict.fromkeys(match for match in matches if not match.is_dir()))
+    return list(found)
+
+
+def check_files(
+    paths: Iterable[Path],
+    rules: Rules,
+    *,
+    taxonomy: Path | None = None,
+    samples: int = 10,
+    errors_to: Path | TextIO | None = None,
+    decrypt: bool = False,
+) -> CheckReport:
+    """Check files under their own names; with several, `errors_to` has the refused lines of all, one after the other.
+
+    Raises as check_file does.
+    """
+    with ExitStack() as stack:
+        if isinstance(errors_to, Path):
+            errors_to = stack.enter_context(_open_errors(errors_to))
+        return CheckReport(
+            [
+                check_file(
+                    path,
+                    path.name,
+                    rules,
+                    taxonomy=taxonomy,
+                    samples=samples,
+                    errors_to=errors_to,
+                    decrypt=decrypt,
+                )
+                for path in paths
+            ]
+        )
+
+
+def check_file(
+    source: Path | BinaryIO,
+    name: str,
+    rules: Rules,
+    *,
+    taxonomy: Path | None = None,
+    samples: int = 10,
+    errors_to: Path | TextIO | None = None,
+    decrypt: bool = False,
+) -> FileReport:
+    """Check a file against Audience Manager's rules, as one named `name` [inbound-s3-filenames, inbound-file-contents,
+    id-sync-file-based].
+
+    `source`: a path, under any name, or a binary stream (one that can't be rewound is copied to the disk first).
+    `taxonomy`: a CSV file of traits with the columns trait_id, dpid, trait_type. `samples`: of each reason.
+    `errors_to`: gets the refused lines as TSV: line number, reason, the line; those of users with too many lines last.
+    `decrypt`: read PGP files with the secret keys of the user's keyring.
+
+    A fault of the file is reported, not raised. Raises ConfigError for a missing or unreadable file, a directory,
+    an unreadable taxonomy, or without gpg; AamError when the disk is full.
+    """
+    report = FileReport(name)
+    with ExitStack() as stack:
+        if isinstance(errors_to, Path):
+            errors_to = stack.enter_context(_open_errors(errors_to))
+        tally = _Tally(report, samples, errors_to, rules.rules)
+        path, size = stack.enter_context(_on_disk(source, name, rules))
+        report.bytes = size
+        try:
+            parsed = filenames.parse(name)
+        except filenames.FileNameError as error:
+            tally.fault("bad_name", str(error))
+            return tally.close()
+        _check_name(parsed, rules, tally)
+        known_traits = None if taxonomy is None else _load_traits(taxonomy)
+        opener = _opener(path, name, parsed.extension, size, rules, tally, decrypt)
+        if opener is not None:
+            form = _form_of(parsed, rules, known_traits)
+            try:
+                _check_lines(opener, form, rules, tally)
+            except OSError as error:
+                raise AamError(f"{name} can't be checked: {error.strerror or error}") from error
+        return tally.close()
+
+
+# --- The report, as it fills ------------------------------------------------------------------------------------------
+
+
+class _Tally:
+    """Counts, samples and the errors file of one report."""
+
+    def __init__(
+        self, report: FileReport, samples: int, errors_to: TextIO | None, rules: Sequence[Rule] = ()
+    ) -> None:
+        self.report = report
+        self._says = FILE_REASONS | LINE_REASONS | COUNTED_REASONS | WARNING_REASONS
+        self._says |= {rule.reason: rule.says for rule in reversed(rules)}
+        self._samples = samples
+        self._errors_to = errors_to
+        self._errors: Counter[str] = Counter()
+        self._warnings: Counter[str] = Counter()
+
+    def fault(self, reason: str, found: str) -> None:
+        """An error of the whole file."""
+        self._errors[reason] += 1
+        self.report.errors.append(Problem(None, reason, found))
+
+    def refuse(self, reason: str, counter: Counter_, numbers: pa.Array, lines: pa.Array) -> None:
+        """Lines that Audience Manager refuses."""
+        room = self._samples - self._errors[reason]
+        self._errors[reason] += len(numbers)
+        setattr(self.report, counter, getattr(self.report, counter) + len(numbers))
+        self.report.errors += _problems(reason, numbers, lines, room)
+        if self._errors_to is not None:
+            _write_errors(self._errors_to, reason, numbers, lines)
+
+    def warn(self, reason: str, numbers: pa.Array, lines: pa.Array) -> None:
+        """Lines that Audience Manager takes, but not as the sender may think."""
+        if not len(numbers):
+            return
+        room = self._samples - self._warnings[reason]
+        self._warnings[reason] += len(numbers)
+        self.report.warning_samples += _problems(reason, numbers, lines, room)
+
+    def note(self, reason: str, found: str) -> None:
+        """A warning about the whole file."""
+        self._warnings[reason] += 1
+        self.report.warning_samples.append(Problem(None, reason, found))
+
+    def close(self) -> FileReport:
+        """The report, complete and in order."""
+        report = self.report
+        report.reasons = dict(self._errors.most_common())
+        report.warning_reasons = dict(self._warnings.most_common())
+        report.warnings = self._warnings.total()
+        report.says = {reason: self._says[reason] for reason in (*report.reasons, *report.warning_reasons)}
+        report.errors.sort(key=lambda problem: problem.line or 0)
+        report.warning_samples.sort(key=lambda problem: problem.line or 0)
+        return report
+
+
+def _problems(reason: str, numbers: pa.Array, lines: pa.Array, room: int) -> list[Problem]:
+    if room <= 0:
+        return []
+    first = zip(numbers.slice(0, room).to_pylist(), lines.slice(0, room).to_pylist(), strict=True)
+    return [Problem(number, reason, _shown(line)) for number, line in first]
+
+
+def _shown(line: bytes | str) -> str:
+    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+    return text if len(text) <= _SAMPLE else text[:_SAMPLE] + "…"
+
+
+def _write_errors(target: TextIO, reason: str, numbers: pa.Array, lines: pa.Array) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = pc.binary_join_element_wise(
+        numbers.cast(pa.string()).cast(pa.binary()), reason.encode(), lines.cast(pa.binary()), b"\t"
+    )
+    text = (
+        pc.binary_join(pa.LargeListArray.from_arrays([0, len(rows)], rows), b"\n")[0].as_py()
+        if len(rows)
+        else b""
+    )
+    target.write(text.decode("utf-8", "replace") + "\n")
+
+
+@contextmanager
+def _open_errors(path: Path) -> Iterator[TextIO]:
+    try:
+        file = path.open("w", encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise ConfigError(f"the errors file {path} can't be written: {error.strerror}") from None
+    with file:
+        yield file
+
+
+# --- The file as a whole ----------------------------------------------------------------------------------------------
+
+_Opener = Callable[[], AbstractContextManager[BinaryIO]]  # → the plain text
+_Block = tuple[int, bytes]
+
+
+@contextmanager
+def _on_disk(source: Path | BinaryIO, name: str, rules: Rules) -> Iterator[tuple[Path | BinaryIO, int]]:
+    """What can be read twice, and its size in bytes: users with too many lines are looked up in a second reading."""
+    if isinstance(source, Path):
+        try:
+            mode = source.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise ConfigError(f"{source} is a directory; give files, or a pattern such as {source}/*.gz")
+            with source.open("rb") as file:
+                if stat.S_ISREG(mode):
+                    yield source, os.fstat(file.fileno()).st_size
+                    return
+                source_stream: BinaryIO = cast(BinaryIO, file)
+                with _spooled(source_stream, name, rules) as spooled:
+                    yield spooled
+        except (FileNotFoundError, NotADirectoryError):
+            raise ConfigError(f"{source}: no such file; check the path") from None
+        except PermissionError as error:
+            raise ConfigError(f"{source} can't be read: {error.strerror}; check its permissions") from None
+        return
+    if source.seekable():
+        start = source.tell()
+        size = source.seek(0, os.SEEK_END) - start
+        source.seek(start)
+        yield source, size
+    else:
+        with _spooled(source, name, rules) as spooled:
+            yield spooled
+
+
+@contextmanager
+def _spooled(stream: BinaryIO, name: str, rules: Rules) -> Iterator[tuple[Path, int]]:
+    # One byte past the largest file is enough to call it too large: a stream may have no end.
+    most = max(rules.limits.max_plain_bytes, rules.limits.max_compressed_bytes) + 1
+    with tempfile.NamedTemporaryFile(prefix="aam-check-") as file:
+        left = most
+        try:
+            while left > 0 and (data := stream.read(min(_BLOCK, left))):
+                file.write(data)
+                left -= len(data)
+            file.flush()
+        except OSError as error:
+            raise AamError(
+                f"{name} can't be copied to {tempfile.gettempdir()} ({error.strerror}): set TMPDIR to a directory "
+                "with space, or give the file by its path"
+            ) from error
+        yield Path(file.name), most - left
+
+
+def _check_name(name: filenames.FileName, rules: Rules, tally: _Tally) -> None:
+    """What a well-formed name says that can't be right."""
+    report = tally.report
+    report.kind, report.mode = name.kind, name.mode
+    report.timestamp, report.split = name.timestamp, name.split
+    if isinstance(name, filenames.InboundName):
+        report.dpid, report.target_dpid, report.dpids = name.dpid, name.target_dpid, (name.dpid,)
+        id_type = rules.global_id_type(name.dpid)
+        if id_type is not None and name.target_dpid is None:
+            tally.fault("missing_target", f"DPID {name.dpid} is the global data source of {id_type}")
+        return
+    report.dpid, report.dpids = name.dpids[0], name.dpids
+    types = [rules.global_id_type(dpid) for dpid in name.dpids]
+    if name.prefix == "c2c_id":
+        for dpid, id_type in zip(name.dpids, types, strict=True):
+            if id_type is not None:
+                tally.fault("customer_ids_first", f"DPID {dpid} is the global data source of {id_type}")
+    # Own data sources alone are a chain: one that is synced already leads to the others.
+    elif types[0] is None and any(types):
+        tally.fault("device_ids_first", f"DPID {name.dpids[0]} is no global data source, but a later one is")
+
+
+def _opener(
+    path: Path | BinaryIO,
+    name: str,
+    extension: filenames.Extension,
+    size: int,
+    rules: Rules,
+    tally: _Tally,
+    decrypt: bool,
+) -> _Opener | None:
+    """How to read the plain text, or None when there is nothing to read; faults of the container go to the tally."""
+    limits = rules.limits
+    start = 0 if isinstance(path, Path) else path.tell()
+
+    @contextmanager
+    def raw() -> Iterator[BinaryIO]:
+        if isinstance(path, Path):
+            with path.open("rb") as file:
+                yield cast(BinaryIO, file)
+        else:
+            path.seek(start)
+            yield path
+
+    with raw() as stream:
+        head = stream.read(32)
+    packed = "gzip" if head.startswith(_GZIP) else "pgp" if _is_pgp(head) else ""
+    if not head:
+        tally.fault("empty_file", "0 bytes")
+        return None
+    if extension == "gz" and packed != "gzip":
+        tally.fault("not_gzip", f"the content begins with {head[:8]!r}")
+    if extension in ("gpg", "pgp") and packed != "pgp":
+        tally.fault("not_pgp", f"the content begins with {head[:8]!r}")
+    if packed == "gzip" and extension != "gz":
+        tally.fault("gzip_without_extension", "the content begins with gzip's 1f 8b")
+    if packed == "pgp" and extension not in ("gpg", "pgp"):
+        tally.fault("pgp_without_extension", f"the content begins with {head[:8]!r}")
+    if packed and size > limits.max_compressed_bytes:
+        tally.fault("compressed_too_large", f"{size:,} bytes; at most {limits.max_compressed_bytes:,}")
+    if not packed and size > limits.max_plain_bytes:
+        tally.report.plain_bytes = size
+        tally.fault("plain_too_large", f"{size:,} bytes; at most {limits.max_plain_bytes:,}")
+        return None
+    if packed == "gzip":
+
+        @contextmanager
+        def gunzipped() -> Iterator[BinaryIO]:
+            with raw() as stream, _gzip_reader(stream) as plain:
+                yield plain
+
+        return gunzipped
+    if packed != "pgp":
+        return raw
+    if not decrypt:
+        tally.note("not_decrypted", name)
+        return None
+    if not isinstance(path, Path):
+        raise ConfigError(f"{name}: a PGP stream can't be decrypted from memory; give the file by its path")
+    from loader.encryption import decrypt_stream
+
+    return lambda: decrypt_stream(path)
+
+
+def _gzip_reader(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
+    from isal import igzip_threaded
+
+    opened: AbstractContextManager[BinaryIO] = igzip_threaded.open(stream, "rb", threads=1)  # type: ignore[no-untyped-call]
+    return opened
+
+
+def _is_pgp(head: bytes) -> bool:
+    """A message of RFC 9580: armored, or a packet that a message begins with (session key, encrypted data)."""
+    if head.startswith(b"-----BEGIN PGP MESSAGE"):
+        return True
+    if not head or not head[0] & 0x80:
+        return False
+    # A UTF-8 text may begin with such a byte too; its second byte is then a continuation byte.
+    tag = head[0] & 0x3F if head[0] & 0x40 else head[0] >> 2 & 0x0F
+    utf8 = head[0] >= 0xC2 and len(head) > 1 and 0x80 <= head[1] < 0xC0
+    return tag in (1, 3, 8, 9, 18, 20) and not utf8
+
+
+def _load_traits(path: Path) -> dict[str, tuple[str, str]]:
+    """Trait ID → (DPID, type). Raises ConfigError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            missing = {"trait_id", "dpid", "trait_type"} - set(rows.fieldnames or ())
+            if missing:
+                raise ConfigError(f"{path}: the taxonomy has no column {', '.join(sorted(missing))}")
+            return {row["trait_id"]: (row["dpid"], row["trait_type"]) for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"the taxonomy {path} can't be read: {error}") from None
+
+
+def _blocks(opener: _Opener, limits: Limits, tally: _Tally) -> Iterator[_Block]:
+    """(number of the first line, whole lines): LF between the lines, no line end after the last.
+
+    Trailing blank lines are left out. A line over the limit is cut off just after it, so that no block grows with it.
+    A fault of the container ends the lines and goes to the tally.
+    """
+    number, blank = 1, 0
+    for raw in _whole_lines(opener, limits, tally):
+        text = raw.replace(b"\r\n", b"\n") if b"\r" in raw else raw
+        lines = text.rstrip(b"\n")
+        if lines:
+            while blank:  # so they were not the last
+                some = min(blank, _BLOCK >> 4)
+                yield number, b"\n" * (some - 1)
+                number += some
+                blank -= some
+            yield number, lines
+            number += lines.count(b"\n") + 1
+            blank = len(text) - len(lines) - 1
+        else:
+            blank += len(text)
+
+
+def _whole_lines(opener: _Opener, limits: Limits, tally: _Tally) -> Iterator[bytes]:
+    """Blocks that end with a line end."""
+    keep = limits.line_bytes + 2  # one too many, even if a CR is the last of them
+    rest, skipping = b"", False
+    for data in _text(opener, limits, tally):
+        end = data.find(b"\n") if skipping else 0
+        if end < 0:
+            continue
+        text = rest + data[end:]
+        cut = text.rfind(b"\n") + 1
+        rest = text[cut:]
+        skipping = len(rest) > keep
+        rest = rest[:keep]
+        if cut:
+            yield text[:cut]
+    if rest:
+        yield rest.removesuffix(b"\r") + b"\n"
+
+
+def _text(opener: _Opener, limits: Limits, tally: _Tally) -> Iterator[bytes]:
+    """The text as it comes, without a byte-order mark; a fault of the container ends it and goes to the tally."""
+    from isal import igzip_lib
+
+    damaged: Any = (igzip_lib.IsalError, gzip.BadGzipFile)
+    total = 0
+    try:
+        with opener() as stream:
+            while data := stream.read(_BLOCK):
+                if total == 0:
+                    fault = next((fault for start, fault in _NO_TEXT.items() if data.startswith(start)), None)
+                    if fault is not None:
+                        tally.fault(*fault)
+                        return
+                    if data.startswith(_UTF8_MARK):
+                        tally.fault("byte_order_mark", "UTF-8")
+                        data = data[len(_UTF8_MARK) :]
+                total += len(data)
+                tally.report.plain_bytes = total
+                if total > limits.max_plain_bytes:
+                    tally.fault("plain_too_large", f"more than {limits.max_plain_bytes:,} bytes")
+                    return
+                yield data
+    except EOFError:
+        tally.fault("truncated_gzip", f"readable up to byte {total:,} of the text")
+    except damaged as error:
+        tally.fault("corrupt_gzip", f"{error}, after byte {total:,} of the text")
+    except ConfigError:
+        raise
+    except AamError as error:
+        tally.fault("cannot_decrypt", str(error))
+
+
+# --- What a line of this file may look like ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of IDs. An ID is bad if `bad` matches a part of it, or one of `good` not the whole."""
+
+    bad: str | None
+    good: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How the lines of one file are examined.
+
+    A line is accepted at once if `plain` matches it, none of `doubtful` matches a part of it, and its IDs are good;
+    of all others `sql` tells: from a table `suspects` (number, line) it makes rows in the same order with the columns
+    reason (an index of `reasons`, or null), id, value, the names in `warnings` (boolean), failed (index of
+    _TRAIT_REASONS, or null), failed_signals.
+    """
+
+    plain: str | None
+    doubtful: tuple[str, ...]
+    columns: tuple[_Column, ...]
+    sql: str
+    reasons: tuple[tuple[str, Counter_], ...]
+    warnings: tuple[str, ...]
+    counted: Literal["lines", "values"] | None  # what is counted for each ID
+    most: int
+    lookalikes: Mapping[str, str]  # id type → pattern, where one must not meet another
+    traits: Mapping[str, tuple[str, str]] | None
+
+
+_COUNTERS: tuple[Counter_, ...] = ("format_errors", "invalid_aam_id", "invalid_device_id")
+_TRAIT_REASONS = ("unknown_trait", "trait_not_onboarded", "trait_of_other_data_source")
+
+
+def _form_of(name: filenames.FileName, rules: Rules, traits: Mapping[str, tuple[str, str]] | None) -> _Form:
+    reasons: list[tuple[str, Counter_]] = [(reason, "format_errors") for reason in LINE_REASONS]
+    for rule in rules.rules:
+        reasons += [(rule.reason, counter) for counter in _COUNTERS]
+    if isinstance(name, filenames.IdSyncName):
+        return _id_sync_form(name, rules, tuple(reasons))
+    return _data_form(name, rules, tuple(reasons), traits)
+
+
+def _id_sync_form(
+    name: filenames.IdSyncName, rules: Rules, reasons: tuple[tuple[str, Counter_], ...]
+) -> _Form:
+    types = [rules.global_id_type(dpid) or "dpuuid" for dpid in name.dpids]
+    hashed = name.prefix == "c2c_id"
+    if hashed:
+        types[1] = "hashed_email"
+    count = len(types)
+    broken = [_first_broken(rules, "user_id", id_type, f"ids[{i}]") for i, id_type in enumerate(types, 1)]
+    sql = f"""
+        with rows as (select number, line, string_split(line, chr(9)) as ids from suspects)
+        select
+            case
+                when regexp_full_match(line, '[ \\t]*') then {_code("blank_line")}
+                when regexp_matches(line, '[ \\t]$') then {_code("trailing_space")}
+                when len(ids) <> {count} then {_code("wrong_column_count")}
+                else coalesce({", ".join(broken)})
+            end::smallint as reason,
+            ids[1] as id,
+            ids[2] as value,
+            null::smallint as failed,
+            0::bigint as failed_signals
+        from rows order by number
+    """
+    return _Form(
+        plain=rf"\A[^\t]+(?:\t[^\t]+){{{count - 2}}}\t[^\t]*[^\t ]\z",
+        doubtful=(),
+        columns=tuple(_column(rules, id_type) for id_type in types),
+        sql=sql,
+        reasons=reasons,
+        warnings=(),
+        counted="values" if hashed else None,
+        most=rules.limits.hashed_emails_per_customer,
+        lookalikes={},
+        traits=None,
+    )
+
+
+def _data_form(
+    name: filenames.InboundName,
+    rules: Rules,
+    reasons: tuple[tuple[str, Counter_], ...],
+    traits: Mapping[str, tuple[str, str]] | None,
+) -> _Form:
+    overwrite = name.mode == "overwrite"
+    id_type = rules.global_id_type(name.dpid) or "dpuuid"
+    if name.partner:
+        # <ID type><TAB><user ID><TAB><traits> [custom-partner-integrations]
+        android = ", ".join(f"'{word}'" for word in _ANDROID)
+        rest = "substr(line, instr(line, chr(9)) + 1)"
+        lines = (
+            f"select number, line, lower(split_part(line, chr(9), 1)) as word, {rest} as text from suspects"
+        )
+        id_broken = f"""case
+            when word = 'idfa' then {_first_broken(rules, "user_id", "idfa", "id")}
+            when word in ({android}) then {_first_broken(rules, "user_id", "gaid", "id")}
+            else {_code("unknown_id_type")} end"""
+        bare = "trait"
+    else:
+        lines = "select number, line, line as text from suspects"
+        id_broken = _first_broken(rules, "user_id", id_type, "id")
+        bare = "integration_code"
+    own = name.dpid if name.target_dpid is None else name.target_dpid
+    signal_broken = " ".join(
+        f"when '{kind}' then coalesce({_first_broken(rules, 'signal_key', kind, 'key')}, "
+        f"{_first_broken(rules, 'signal_value', kind, 'value')})"
+        for kind in ("trait", "integration_code", "key_value")
+    )
+    failed = "null"
+    if traits is not None:
+        failed = f"""case
+            when kind <> 'trait' then null
+            when trait_id is null then 0
+            when lower(trait_type) <> 'onboarded' then 1
+            when trait_dpid <> '{own}' then 2 end"""
+    sql = f"""
+        with texts as ({lines}),
+        users as (
+            select *,
+                split_part(text, chr(9), 1) as id,
+                case when contains(text, chr(9)) then substr(text, instr(text, chr(9)) + 1) end as signals
+            from texts
+        ),
+        elements as materialized (
+            select number, unnest(
+                case
+                    when contains(signals, '"')
+                        then regexp_extract_all(',' || signals, ',((?:[^",]|"[^"]*")*)', 1)
+                    else string_split(signals, ',')
+                end
+            ) as element
+            from users
+            where signals is not null and not {_ODD_QUOTES}
+        ),
+        -- The same signals stand in many lines: each is judged once.
+        different as (select distinct element, trim(element, ' ') as signal from elements),
+        parsed as (
+            select *,
+                contains(signal, '=') as has_key,
+                regexp_extract(signal, '(?s)^("[^"]*"|[^=]*?)[ ]*=[ ]*(.*)$', ['key', 'value']) as pair
+            from different
+        ),
+        unquoted as (
+            select
+                element,
+                signal,
+                has_key,
+                {_unquoted("pair.key")} as written_key,
+                {_unquoted("pair.value")} as written_value
+            from parsed
+        ),
+        signals as (
+            select
+                element,
+                signal = '' as empty_element,
+                signal <> '' and element <> '' and right(element, 1) = ' ' as space_before_comma,
+                case
+                    when signal = '' then 'empty'
+                    when has_key and written_key in ('d_sid', 'd_unsid') then 'trait'
+                    when has_key and written_key = 'ic' then 'integration_code'
+                    when has_key then 'key_value'
+                    when regexp_full_match(signal, '[0-9]+') then '{bare}'
+                    when regexp_full_match(signal, '[0-9]+ *: *(0|-1)') then 'removal'
+                    else 'invalid'
+                end as form,
+                replace(form, 'removal', 'trait') as kind,
+                written_key = 'd_unsid' or form = 'removal' as is_removal,
+                case when has_key then written_key when kind = 'trait' then 'd_sid' else 'ic' end as key,
+                case
+                    when has_key then written_value
+                    when form = 'removal' then trim(split_part(signal, ':', 1), ' ')
+                    else signal
+                end as value
+            from unquoted
+        ),
+        verdicts as (
+            select
+                element,
+                empty_element,
+                space_before_comma,
+                is_removal and {overwrite} as removal_in_overwrite,
+                case kind when 'invalid' then {_code("invalid_signal")} {signal_broken} end as broken,
+                {failed} as failed
+            from signals
+            {"" if traits is None else "left join taxonomy on kind = 'trait' and value = trait_id"}
+        ),
+        by_line as (
+            select
+                number,
+                min(broken) as broken,
+                bool_and(empty_element) as no_signals,
+                bool_or(empty_element) as empty_element,
+                bool_or(space_before_comma) as space_before_comma,
+                bool_or(removal_in_overwrite) as removal_in_overwrite,
+                min(failed) as failed,
+                count(failed) as failed_signals
+            from elements inner join verdicts using (element)
+            group by number
+        )
+        select
+            case
+                when regexp_full_match(line, '[ \\t]*') then {_code("blank_line")}
+                when signals is null and {not overwrite or name.partner} and {_SEEMS_SIGNALS}
+                    then {_code("no_tab")}
+                else coalesce(
+                    {id_broken},
+                    case
+                        when {_ODD_QUOTES} then {_code("unbalanced_quote")}
+                        when {not overwrite} and coalesce(no_signals, true) then {_code("no_signals")}
+                    end,
+                    broken
+                )
+            end::smallint as reason,
+            id,
+            null::varchar as value,
+            signals is null and {_SEEMS_SIGNALS} as no_tab_clears,
+            coalesce(empty_element, false) and signals <> '' as empty_element,
+            coalesce(space_before_comma, false) as space_before_comma,
+            coalesce(removal_in_overwrite, false) as removal_in_overwrite,
+            failed::smallint as failed,
+            coalesce(failed_signals, 0)::bigint as failed_signals
+        from users left join by_line using (number)
+        order by number
+    """
+    return _Form(
+        plain=None if name.partner else _plain_line(rules, overwrite, traits, str(own)),
+        doubtful=_doubtful_pairs(rules) or (),
+        columns=(_column(rules, id_type),),
+        sql=sql,
+        reasons=reasons,
+        warnings=("no_tab_clears", "empty_element", "space_before_comma", "removal_in_overwrite"),
+        counted="lines",
+        most=rules.limits.lines_per_user,
+        lookalikes=_lookalikes(rules) if id_type == "dpuuid" else {},
+        traits=traits,
+    )
+
+
+_ODD_QUOTES = """((length(signals) - length(replace(signals, '"', ''))) % 2 = 1)"""
+_SEEMS_SIGNALS = """regexp_matches(text, '[ ,;|](d_sid|d_unsid|ic) *=|"="')"""
+
+
+def _unquoted(text: str) -> str:
+    return f"""case when length({text}) > 1 and {text} like '"%"' then {text}[2:-2] else {text} end"""
+
+
+def _code(reason: str) -> int:
+    return list(LINE_REASONS).index(reason)
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _rules_of(rules: Rules, about: str, kind: str) -> Iterator[tuple[int, Rule]]:
+    """The rules of a field for an ID or signal of a kind, with their place in the list."""
+    for place, rule in enumerate(rules.rules):
+        if rule.field == about and (rule.kinds is None or kind in rule.kinds):
+            yield place, rule
+
+
+def _first_broken(rules: Rules, about: str, id_type: str, text: str) -> str:
+    """SQL: the code of the first rule that `text` breaks, or null. `id_type`: or the kind of a signal."""
+    kind = rules.id_types[id_type].kind if about == "user_id" else id_type
+    whens = []
+    for place, rule in _rules_of(rules, about, kind):
+        if rule.matches is not None:
+            breaks = f"regexp_full_match({text}, {_quoted(rule.matches)})"
+        elif rule.contains is not None:
+            breaks = f"regexp_matches({text}, {_quoted(rule.contains)})"
+        else:
+            breaks = f"not regexp_full_match({text}, {_quoted(_unlike(rules, rule, id_type))})"
+        counter: Counter_ = "format_errors"
+        if rule.kinds is not None and kind in ("aam_uuid", "device"):
+            counter = "invalid_aam_id" if kind == "aam_uuid" else "invalid_device_id"
+        whens.append(f"when {breaks} then {len(LINE_REASONS) + 3 * place + _COUNTERS.index(counter)}")
+    return f"case {' '.join(whens)} end" if whens else "null"
+
+
+def _unlike(rules: Rules, rule: Rule, id_type: str) -> str:
+    pattern = rules.id_types[id_type].pattern if rule.unlike == "id_type" else rule.unlike
+    if pattern is None:
+        raise ConfigError(f"vars.rules: {rule.reason} needs a pattern: give vars.id_types.{id_type} one")
+    return pattern
+
+
+def _column(rules: Rules, id_type: str) -> _Column:
+    bad, good = [], []
+    for _, rule in _rules_of(rules, "user_id", rules.id_types[id_type].kind):
+        if rule.matches is not None:
+            bad.append(rf"\A(?:{rule.matches})\z")
+        elif rule.contains is not None:
+            bad.append(f"(?:{rule.contains})")
+        else:
+            good.append(_unlike(rules, rule, id_type))
+    return _Column("|".join(bad) or None, tuple(good))
+
+
+def _lookalikes(rules: Rules) -> dict[str, str]:
+    """The id types with a form that no other ID has by chance: a number is an alphanumeric ID, too."""
+    patterns: dict[str, str] = {}
+    for name, id_type in rules.id_types.items():
+        if (
+            id_type.pattern
+            and id_type.kind in ("aam_uuid", "device")
+            and not re.fullmatch(id_type.pattern, "1")
+        ):
+            patterns.setdefault(id_type.pattern, name)
+    return {name: pattern for pattern, name in patterns.items()}
+
+
+# The plain form. Each part below accepts only what breaks no rule, whatever the rules are: a part for which that can't
+# be shown is left out, and its lines take the longer way.
+
+_WORD = "0-9A-Za-z_.-"
+_ONE_CHARACTER = re.compile(r"\[(?:\\.|[^\]\\])+\]|\\?[\"\']|[^\\.^$*+?(){}|\[\]]")
+
+
+def _plain_line(
+    rules: Rules, overwrite: bool, traits: Mapping[str, tuple[str, str]] | None, own: str
+) -> str | None:
+    signals = []
+    if _harmless(rules, "trait", "0-9"):
+        numbers = "[0-9]+"
+        if traits is not None:
+            known = [trait for trait, of in traits.items() if of[0] == own and of[1].lower() == "onboarded"]
+            known = [trait for trait in known if re.fullmatch("[0-9]+", trait)]
+            numbers = f"(?:{'|'.join(known)})" if 0 < len(known) <= _LARGEST_PATTERN else ""
+        if numbers:
+            signals.append(("d_sid=" if overwrite else "d_(?:un)?sid=") + numbers)
+    if _harmless(rules, "integration_code", _WORD):
+        signals += ["[0-9]+", f"ic=[{_WORD}]+"]
+    if _doubtful_pairs(rules) is not None:
+        signals.append(r'"[^"\t]+"="[^"\t]+"')
+    if not signals:
+        return None
+    signal = f"(?:{'|'.join(signals)})"
+    cleared = r"[^\t ,;|=\"]+|" if overwrite else ""
+    return rf"\A(?:{cleared}[^\t]+\t{signal}(?:, ?{signal})*)\z"
+
+
+def _harmless(rules: Rules, kind: str, characters: str) -> bool:
+    """Is it sure that no text of such characters breaks a rule for signals of this kind?
+
+    It is for rules that come down to single characters: none of these is then refused by itself.
+    """
+    letters = [chr(code) for code in range(128) if re.fullmatch(f"[{characters}]", chr(code))]
+    for _, rule in _rules_of(rules, "signal_key", kind):
+        if any(
+            _breaks(rule, key) for key in (("ic",) if kind == "integration_code" else ("d_sid", "d_unsid"))
+        ):
+            return False
+    for _, rule in _rules_of(rules, "signal_value", kind):
+        pattern = rule.contains if rule.matches is None else rule.matches.rstrip("*+")
+        if pattern is None:
+            if rule.unlike != "[0-9]+" or characters != "0-9":
+                return False
+        elif not _ONE_CHARACTER.fullmatch(pattern) or any(
+            re.fullmatch(pattern, letter) for letter in letters
+        ):
+            return False
+    return True
+
+
+def _breaks(rule: Rule, text: str) -> bool:
+    if rule.contains is not None:
+        return re.search(rule.contains, text) is not None
+    if rule.matches is not None:
+        return re.fullmatch(rule.matches, text) is not None
+    return rule.unlike is None or re.fullmatch(rule.unlike, text) is None
+
+
+def _doubtful_pairs(rules: Rules) -> tuple[str, ...] | None:
+    """Patterns for a line of quoted pairs; one matches wherever a key or value breaks a rule. None: can't be told.
+
+    Each begins with literal text, which RE2 finds fast.
+    """
+    patterns = []
+    for about, begin, end in (("signal_value", '="', '"'), ("signal_key", '"', '"=')):
+        parts = []
+        for _, rule in _rules_of(rules, about, "key_value"):
+            pattern = rule.matches if rule.contains is None else rule.contains
+            if pattern == '"':
+                continue  # the plain form has no quotes within quotes
+            if pattern is None:
+                return None
+            at_start = pattern.startswith("^") and rule.contains is not None
+            bare = pattern[1:] if at_start else pattern
+            outside_classes = re.sub(r"\\.|\[\^?(?:\\.|[^\]\\])+\]", "", bare)
+            movable = not re.search(r"[$^]", outside_classes) and not (at_start and "|" in outside_classes)
+            if not movable or re.search(r"\\[a-wyzA-Z]", bare):
+                return None
+            if rule.contains is None:
+                parts.append(f"(?:{bare}){end}")
+            else:
+                parts.append(("" if at_start else '[^"]*') + f'(?:{bare})[^"]*{end}')
+        if parts:
+            patterns.append(f"{begin}(?:{'|'.join(parts)})")
+    return tuple(patterns)
+
+
+# --- The lines --------------------------------------------------------------------------------------------------------
+
+
+_Refused: TypeAlias = "tuple[str, Counter_, pa.Array, pa.Array]"  # reason, counter, line numbers, lines
+_Warned: TypeAlias = "tuple[str, pa.Array, pa.Array]"
+
+
+@dataclass
+class _Examined:
+    """The verdicts on a block of lines. `accepted`: columns number, id, value, line."""
+
+    count: int
+    accepted: list[pa.RecordBatch]
+    refused: list[_Refused]
+    warned: list[_Warned]
+    failed_signals: int
+    lookalikes: Counter[str]
+
+
+def _check_lines(opener: _Opener, form: _Form, rules: Rules, tally: _Tally) -> None:
+    """Examine all lines; then, in a second reading, count the lines of those users who may have too many.
+
+    Memory: the count of each hash of an ID, and on the disk the lines of the IDs whose hash stood too often.
+    """
+    import pyarrow as pa
+
+    looks: Counter[str] = Counter()
+    warehouse = _scratch()
+
+    def ids() -> Iterator[pa.RecordBatch]:
+        for block in _examined(opener, form, rules.limits, tally):
+            tally.report.records_received += block.count
+            tally.report.traits_failed_validation += block.failed_signals
+            looks.update(block.lookalikes)
+            for refused in block.refused:
+                tally.refuse(*refused)
+            for warned in block.warned:
+                tally.warn(*warned)
+            for batch in block.accepted:
+                yield batch.select(["id"])
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for block in _examined(opener, form, rules.limits, _Tally(FileReport(tally.report.file), 0, None)):
+            yield from block.accepted
+
+    with warehouse:
+        if form.counted is None:
+            deque(ids(), maxlen=0)
+        else:
+            hashed = f"hash(id) & {_BUCKETS - 1}"
+            with _registered(warehouse, "ids", pa.schema([("id", pa.string())]), ids()):
+                warehouse.execute(
+                    f"create table suspects as select {hashed} as bucket from ids group by all "
+                    f"having count(*) > {form.most}"
+                )
+            if warehouse.execute("select count(*) from suspects").fetchall() != [(0,)]:
+                with _registered(warehouse, "accepted", _accepted_schema(), rows()):
+                    warehouse.execute(
+                        f"create table crowded as select * from accepted "
+                        f"where {hashed} in (select bucket from suspects)"
+                    )
+                _refuse_crowded(warehouse, form, tally)
+    if len(looks) + (looks.total() < tally.report.stored_records) > 1 and looks:
+        found = [f"{count:,} like {id_type}" for id_type, count in looks.most_common()]
+        other = tally.report.stored_records - looks.total()
+        tally.note("mixed_id_types", ", ".join(found + [f"{other:,} like none of the devices"] * (other > 0)))
+    if tally.report.records_received == 0 and not tally.report.errors:
+        tally.fault("empty_file", "no lines")
+
+
+def _refuse_crowded(warehouse: duckdb.DuckDBPyConnection, form: _Form, tally: _Tally) -> None:
+    """Lines of a user after the first so many; rows of a customer with another e-mail than the first so many."""
+    if form.counted == "lines":
+        reason = "too_many_lines"
+        query = f"""
+            select number, line from (
+                select number, line, row_number() over (partition by id order by number) as place from crowded
+            ) where place > {form.most} order by number"""
+    else:
+        reason = "too_many_hashed_emails"
+        query = f"""
+            with pairs as (select id, value, min(number) as number from crowded group by id, value),
+            placed as (select id, value, row_number() over (partition by id order by number) as place from pairs)
+            select number, line from crowded inner join placed using (id, value)
+            where place > {form.most} order by number"""
+    for batch in warehouse.sql(query).to_arrow_reader(1 << 16):
+        tally.refuse(reason, "format_errors", batch.column(0), batch.column(1))
+
+
+def _accepted_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [("number", pa.int64()), ("id", pa.string()), ("value", pa.string()), ("line", pa.string())]
+    )
+
+
+def _scratch() -> duckdb.DuckDBPyConnection:
+    import duckdb
+
+    return duckdb.connect(
+        config={
+            "memory_limit": _MEMORY,
+            "temp_directory": tempfile.gettempdir(),
+            "preserve_insertion_order": False,
+        }
+    )
+
+
+@contextmanager
+def _registered(
+    warehouse: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
+) -> Iterator[None]:
+    """Let a query pull the batches; what they raise is raised here as it was, not as DuckDB wraps it."""
+    import pyarrow as pa
+
+    raised: list[BaseException] = []
+
+    def pulled() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except BaseException as error:
+            raised.append(error)
+
+    warehouse.register(name, pa.RecordBatchReader.from_batches(schema, pulled()))
+    yield
+    warehouse.unregister(name)
+    if raised:
+        raise raised[0]
+
+
+def _examined(opener: _Opener, form: _Form, limits: Limits, tally: _Tally) -> Iterator[_Examined]:
+    """The verdicts on all blocks, in order; several blocks are examined at a time."""
+    with _scratch() as warehouse, ThreadPoolExecutor(_WORKERS) as pool:
+        if form.traits is not None:
+            _load_taxonomy(warehouse, form.traits)
+        waiting: deque[Future[_Examined]] = deque()
+        try:
+            for first, text in _blocks(opener, limits, tally):
+                waiting.append(pool.submit(_examine, form, limits, warehouse, first, text))
+                if len(waiting) > _WORKERS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _load_taxonomy(warehouse: duckdb.DuckDBPyConnection, traits: Mapping[str, tuple[str, str]]) -> None:
+    import pyarrow as pa
+
+    columns = [list(traits), [of[0] for of in traits.values()], [of[1] for of in traits.values()]]
+    arrays = [pa.array(column, pa.string()) for column in columns]
+    names = ["trait_id", "trait_dpid", "trait_type"]
+    warehouse.register("loaded", pa.table(arrays, names=names))
+    warehouse.execute("create table taxonomy as select * from loaded")
+    warehouse.unregister("loaded")
+
+
+def _examine(
+    form: _Form, limits: Limits, warehouse: duckdb.DuckDBPyConnection, first: int, text: bytes
+) -> _Examined:
+    """The verdicts on a block; runs in a thread, and lets others run meanwhile."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lines = pc.split_pattern(pa.array([text], pa.binary()), "\n").flatten()
+    numbers = pc.add(pc.indices_nonzero(pc.is_valid(lines)).cast(pa.int64()), first)
+    refused: list[_Refused] = []
+    warned: list[_Warned] = []
+    count = len(lines)
+
+    lengths = pc.min_max(pc.binary_length(lines)).as_py()
+    byte_faults: list[tuple[str, bool, Callable[[], pa.Array]]] = [
+        (
+            "line_too_long",
+            lengths["max"] > limits.line_bytes,
+            lambda: pc.greater(pc.binary_length(lines), limits.line_bytes),
+        ),
+        ("blank_line", lengths["min"] == 0, lambda: pc.equal(pc.binary_length(lines), 0)),
+        ("invalid_utf8", not _is_utf8(text), lambda: pc.invert(pc.match_substring_regex(lines, _UTF8))),
+        ("nul_byte", b"\0" in text, lambda: pc.match_substring(lines, "\0")),
+    ]
+    for reason, there_is_one, find in byte_faults:
+        if there_is_one:
+            fault = find()
+            refused.append((reason, "format_errors", numbers.filter(fault), lines.filter(fault)))
+            sound = pc.invert(fault)
+            numbers, lines = numbers.filter(sound), lines.filter(sound)
+    if lengths["max"] >= limits.line_bytes:
+        at_limit = pc.equal(pc.binary_length(lines), limits.line_bytes)
+        warned.append(("line_at_limit", numbers.filter(at_limit), lines.filter(at_limit)))
+
+    lines = lines.view(pa.string())
+    plain, columns = _find_plain(form, lines)
+    if columns is not None:
+        accepted = [_accepted(numbers, lines, *columns)]
+        failed = 0
+    else:
+        accepted = [
+            _accepted(numbers.filter(plain), lines.filter(plain), *_split_ids(form, lines.filter(plain)))
+        ]
+        suspects = pa.table([numbers, lines], names=["number", "line"]).filter(pc.invert(plain))
+        failed = 0
+        for start in range(0, len(suspects), _SUSPECTS):
+            some = suspects.slice(start, _SUSPECTS).combine_chunks()
+            more, failed_here = _judge(form, warehouse, some, refused, warned)
+            accepted.append(more)
+            failed += failed_here
+    looks = Counter[str]()
+    if form.lookalikes:
+        for table in accepted:
+            looks.update(_looks(form, table.column("id")))
+    return _Examined(count, accepted, refused, warned, failed, looks)
+
+
+def _is_utf8(text: bytes) -> bool:
+    import pyarrow as pa
+
+    if text.isascii():
+        return True
+    try:
+        pa.array([text], pa.binary()).cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _accepted(numbers: pa.Array, lines: pa.Array, ids: pa.Array, values: pa.Array) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.record_batch([numbers, ids, values, lines], schema=_accepted_schema())
+
+
+def _find_plain(form: _Form, lines: pa.Array) -> tuple[pa.Array, tuple[pa.Array, pa.Array] | None]:
+    """Which lines are plain, and when all are, their IDs and values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if form.plain is None or not len(lines):
+        return pa.repeat(pa.scalar(False), len(lines)), None
+    plain = pc.match_substring_regex(lines, form.plain)
+    for pattern in form.doubtful:
+        plain = pc.and_not(plain, pc.match_substring_regex(lines, pattern))
+    everywhere = pc.all(plain).as_py()
+    likely = lines if everywhere else lines.filter(plain)
+    parts = _split_line(form, likely)
+    good = pc.is_valid(likely)
+    for place, column in enumerate(form.columns):
+        ids = pc.list_element(parts, place)
+        if column.bad is not None:
+            good = pc.and_not(good, pc.match_substring_regex(ids, column.bad))
+        for pattern in column.good:
+            good = pc.and_(good, pc.match_substring_regex(ids, rf"\A(?:{pattern})\z"))
+    if everywhere and pc.all(good).as_py():
+        return plain, _first_two(form, parts)
+    return pc.replace_with_mask(plain, plain, good), None
+
+
+def _split_line(form: _Form, lines: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    # Of a data file, the signals stay as they are; a bare ID has none.
+    return pc.split_pattern(lines, "\t", max_splits=max(1, len(form.columns) - 1))
+
+
+def _first_two(form: _Form, parts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ids = pc.list_element(parts, 0)
+    return ids, pc.list_element(parts, 1) if form.counted == "values" else pa.nulls(len(ids), pa.string())
+
+
+def _split_ids(form: _Form, lines: pa.Array) -> tuple[pa.Array, pa.Array]:
+    return _first_two(form, _split_line(form, lines))
+
+
+def _judge(
+    form: _Form,
+    warehouse: duckdb.DuckDBPyConnection,
+    suspects: pa.Table,
+    refused: list[_Refused],
+    warned: list[_Warned],
+) -> tuple[pa.RecordBatch, int]:
+    """Try the rules one after the other; returns the accepted lines and the signals that fail validation."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    with warehouse.cursor() as cursor:
+        cursor.register("suspects", suspects)
+        verdicts = cursor.sql(form.sql).to_arrow_table()
+    numbers, lines = (suspects.column(name).combine_chunks() for name in ("number", "line"))
+    verdicts = verdicts.combine_chunks()
+    broken = verdicts.column("reason")
+    for code in pc.unique(broken.drop_null()).to_pylist():
+        reason, counter = form.reasons[code]
+        hit = pc.fill_null(pc.equal(broken, code), False).combine_chunks()
+        refused.append((reason, counter, numbers.filter(hit), lines.filter(hit)))
+    good = pc.is_null(broken).combine_chunks()
+    for name in form.warnings:
+        hit = pc.and_(good, verdicts.column(name)).combine_chunks()
+        warned.append((name, numbers.filter(hit), lines.filter(hit)))
+    for code in pc.unique(verdicts.column("failed").drop_null()).to_pylist():
+        hit = pc.and_(good, pc.fill_null(pc.equal(verdicts.column("failed"), code), False)).combine_chunks()
+        warned.append((_TRAIT_REASONS[code], numbers.filter(hit), lines.filter(hit)))
+    failed = pc.sum(verdicts.column("failed_signals").filter(good)).as_py() or 0
+    ids, values = (
+        verdicts.column(name).filter(good).cast(pa.string()).combine_chunks() for name in ("id", "value")
+    )
+    return _accepted(numbers.filter(good), lines.filter(good), ids, values), failed
+
+
+def _looks(form: _Form, ids: pa.Array) -> Counter[str]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ids = ids.filter(pc.is_in(pc.binary_length(ids), pa.array(_LOOKALIKE_LENGTHS, pa.int32())))
+    found = Counter[str]()
+    for id_type, pattern in form.lookalikes.items():
+        alike = pc.match_substring_regex(ids, rf"\A(?:{pattern})\z")
+        found[id_type] += pc.sum(alike).as_py() or 0
+        ids = ids.filter(pc.invert(alike))
+    return +found
