@@ -28,6 +28,8 @@ def dbt_build(project: Project, target: str, variables: Mapping[str, object], *,
     began = time.time()
     command = [sys.executable, "-m", "dbt.cli.main", "build", "--project-dir", str(project.root)]
     command += ["--target", target, "--vars", json.dumps(variables)]
+    # unit tests prove the SQL when it is edited (dbt build, dbt test), not the data of a run
+    command += ["--exclude-resource-type", "unit_test"]
     if not os.environ.get("DBT_PROFILES_DIR") and (project.root / "profiles.yml").is_file():
         command += ["--profiles-dir", str(project.root)]
     said: deque[str] = deque(maxlen=400)

@@ -58,7 +58,7 @@ line_ends as (
         place,
         place - 1 + count(*) over (
             partition by feed, user_id order by lines_so_far
-            range between current row and cast(1.000001 as double precision) following
+            range between current row and cast(1.000001 as double precision) following -- noqa: PRS
         ) as ends_at
     from places
 ),
