@@ -226,13 +226,13 @@ def decrypt_stream(path: Path) -> Iterator[BinaryIO]:
 
 def _decryption_error(path: Path, messages: bytes) -> AamError:
     text = messages.decode("utf-8", "replace")
-    missing = re.findall(r"^\[GNUPG:\] NO_SECKEY (\w+)", text, re.MULTILINE)
-    if missing and "[GNUPG:] DECRYPTION_OKAY" not in text and "[GNUPG:] BEGIN_DECRYPTION" not in text:
+    recipients = re.findall(r"^\[GNUPG:\] ENC_TO (\w+)", text, re.MULTILINE)
+    if recipients and "No secret key" in text and "[GNUPG:] DECRYPTION_INFO" not in text:
         return AamError(
-            f"{path} is encrypted to {', '.join(missing)}, and your keyring has no secret key for it:"
+            f"{path} is encrypted to {', '.join(recipients)}, and your keyring has no secret key for it:"
             " import it with `gpg --import`, or set GNUPGHOME to the keyring that has it."
         )
-    if "[GNUPG:] NODATA" in text and "[GNUPG:] ENC_TO" not in text:
+    if not recipients and "[GNUPG:] NODATA" in text:
         return AamError(f"{path} is no PGP file: check what made it, and its extension.")
     return AamError(
         f"{path} can't be decrypted: {_reason(messages)}."
