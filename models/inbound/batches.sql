@@ -85,7 +85,7 @@ past_deliveries as (
         feed,
         delivery_id,
         users_total,
-        row_number() over (partition by feed order by started_at desc, delivery_id) as latest
+        row_number() over (partition by feed order by started_at desc, delivery_id asc) as latest
     from {{ source('aam_state', 'deliveries') }}
     where status = 'delivered' and destination = '{{ var('destination') }}'
 ),
@@ -112,12 +112,12 @@ final as (
         coalesce(rejected.n, 0) as rejected,
         {{ dbt.current_timestamp() }} as built_at
     from feeds
-    {%- for counted in [
+    {% for counted in [
         'input_rows', 'sent_users', 'lines', 'users_total', 'signals_added', 'signals_removed', 'delivered', 'rejected',
         'not_withdrawable',
     ] %}
     left join {{ counted }} on feeds.feed = {{ counted }}.feed
-    {%- endfor %}
+    {% endfor %}
     left join past_deliveries on feeds.feed = past_deliveries.feed and past_deliveries.latest = 1
 )
 

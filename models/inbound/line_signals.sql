@@ -49,10 +49,10 @@ overwrite_signals as (
         true as qualified,
         {{ signal_text('current_signals.signal_key', 'current_signals.signal_value') }} as signal
     from current_signals
-    {%- if not var('full') %}
+    {% if not var('full') %}
     inner join changed_users
         on current_signals.feed = changed_users.feed and current_signals.user_id = changed_users.user_id
-    {%- endif %}
+    {% endif %}
 ),
 
 cleared_users as (
@@ -65,10 +65,11 @@ cleared_users as (
         false as qualified,
         '' as signal
     from changed_users
-    where not exists (
-        select 1 from current_signals
-        where current_signals.feed = changed_users.feed and current_signals.user_id = changed_users.user_id
-    )
+    where
+        not exists (
+            select 1 from current_signals
+            where current_signals.feed = changed_users.feed and current_signals.user_id = changed_users.user_id
+        )
 ),
 
 final as (
