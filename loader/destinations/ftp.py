@@ -46,9 +46,17 @@ class _FtpSession:
     """A session over ftplib."""
 
     def __init__(self, name: str, settings: FtpSettings) -> None:
-        password = secret(name, "password_env", settings.password_env) or ""
-        where = f"output `{name}`: {settings.host}:{settings.port}"
-        self._ftp = _FtpOverTls(context=_context(name, settings)) if settings.tls else ftplib.FTP()  # noqa: S321
+        self._name = name
+        self._settings = settings
+        self._password = secret(name, "password_env", settings.password_env) or ""
+        self._begin()
+
+    def _begin(self) -> None:
+        """Connect and log in."""
+        settings = self._settings
+        where = f"output `{self._name}`: {settings.host}:{settings.port}"
+        self._binary = False
+        self._ftp = _FtpOverTls(context=_context(self._name, settings)) if settings.tls else ftplib.FTP()  # noqa: S321
         try:
             with _told("let us in"):
                 try:
@@ -62,7 +70,7 @@ class _FtpSession:
                 if isinstance(self._ftp, _FtpOverTls):
                     _start_tls(self._ftp, where)
                 try:
-                    self._ftp.login(settings.user, password)
+                    self._ftp.login(settings.user, self._password)
                 except ftplib.error_perm as error:
                     raise DeliveryError(
                         f"{where}: the server refuses user {settings.user} with the password of "
@@ -70,13 +78,13 @@ class _FtpSession:
                     ) from error
                 if isinstance(self._ftp, _FtpOverTls):
                     self._ftp.prot_p()
-                self._ftp.voidcmd("TYPE I")
         except BaseException:
             self._ftp.close()
             raise
 
     def size(self, path: str) -> int | None:
         with _told(f"tell the size of {path}"):
+            self._be_binary()
             try:
                 answer = self._ftp.sendcmd(f"SIZE {path}")
                 return int(answer[3:].strip())
@@ -86,11 +94,11 @@ class _FtpSession:
                 if not _answer(error).startswith(_UNKNOWN_COMMAND):
                     raise
         folder, _, name = path.rpartition("/")
-        return next((entry.bytes for entry in self.entries(folder) if entry.name == name), None)
+        return next((entry.bytes for entry in self.entries(folder or ".") if entry.name == name), None)
 
     def send(self, source: Path, path: str, offset: int, on_bytes: OnBytes) -> None:
         with _told(f"write {path}"):
-            connection = self._append(path, offset) if offset else self._ftp.transfercmd(f"STOR {path}")
+            connection = self._append(path, offset) if offset else self._transfer(f"STOR {path}")
             sent = 0
             try:
                 with connection:
@@ -106,16 +114,35 @@ class _FtpSession:
                 raise
             self._ftp.voidresp()
 
+    def _be_binary(self) -> None:
+        # In ASCII mode a server may rewrite line ends, and tells no size.
+        if not self._binary:
+            self._ftp.voidcmd("TYPE I")
+            self._binary = True
+
     def _append(self, path: str, offset: int) -> socket.socket:
         try:
-            return self._ftp.transfercmd(f"STOR {path}", rest=offset)
+            return self._transfer(f"STOR {path}", offset)
         except ftplib.error_perm:
             # No REST for uploads; APPE needs none, and the size has just been seen.
-            return self._ftp.transfercmd(f"APPE {path}")
+            return self._transfer(f"APPE {path}")
+
+    def _transfer(self, command: str, offset: int = 0) -> socket.socket:
+        self._be_binary()
+        try:
+            return self._ftp.transfercmd(command, offset or None)
+        except ftplib.error_perm:
+            self._begin_anew()
+            raise
+
+    def _begin_anew(self) -> None:
+        """After a refused transfer, for some servers then answer a second time for its unused data connection."""
+        self._ftp.close()
+        self._begin()
 
     def read(self, path: str, offset: int) -> Iterator[bytes]:
         with _told(f"read {path}"):
-            connection = self._ftp.transfercmd(f"RETR {path}", rest=offset or None)
+            connection = self._transfer(f"RETR {path}", offset)
             complete = False
             try:
                 with connection:
@@ -154,43 +181,42 @@ class _FtpSession:
                 self._ftp.cwd(here)
 
     def entries(self, folder: str) -> list[Entry]:
-        folder = folder or "."
         with _told(f"list {folder}"):
+            here = self._ftp.pwd()
             try:
-                found = list(self._ftp.mlsd(folder, facts=["type", "size", "modify"]))
-                return [
-                    _entry(name, facts)
-                    for name, facts in found
-                    if facts.get("type", "file") in ("file", "dir")
-                ]
+                self._ftp.cwd(folder)
             except ftplib.error_perm as error:
-                if not _answer(error).startswith(_UNKNOWN_COMMAND):
-                    return self._nothing_or(error, folder)
-            return self._entries_by_name(folder)
+                if _answer(error).startswith("550"):
+                    return []
+                raise
+            try:
+                found = self._entries_here()
+            except ftplib.error_perm:
+                self._begin_anew()
+                raise
+            self._ftp.cwd(here)
+            return found
 
-    def _entries_by_name(self, folder: str) -> list[Entry]:
-        """For servers without MLSD: the names alone, and a size for each that is a file."""
-        try:
-            paths = self._ftp.nlst(folder)
-        except ftplib.error_perm as error:
-            return self._nothing_or(error, folder)
+    def _entries_here(self) -> list[Entry]:
+        self._binary = False  # ftplib lists in ASCII mode
+        if self._knows_mlsd():
+            listed = self._ftp.mlsd(facts=["type", "size", "modify"])
+            return [_entry(name, facts) for name, facts in listed if facts.get("type") in ("file", "dir")]
+        names = [path.rpartition("/")[2] for path in self._ftp.nlst()]
+        self._be_binary()
         found = []
-        for path in paths:
-            name = path.rpartition("/")[2]
+        for name in names:
             with suppress(ftplib.error_perm):  # a folder has no size
-                answer = self._ftp.sendcmd(f"SIZE {folder}/{name}")
-                found.append(Entry(name, int(answer[3:].strip()), None))
+                found.append(Entry(name, int(self._ftp.sendcmd(f"SIZE {name}")[3:].strip()), None))
         return found
 
-    def _nothing_or(self, error: ftplib.error_perm, folder: str) -> list[Entry]:
-        """550 says both "not there" and "not allowed": a folder that can be entered is there."""
-        here = self._ftp.pwd()
+    def _knows_mlsd(self) -> bool:
         try:
-            self._ftp.cwd(folder)
+            return (
+                re.search(r"^ *MLS[DT]", self._ftp.sendcmd("FEAT"), re.MULTILINE | re.IGNORECASE) is not None
+            )
         except ftplib.error_perm:
-            return []
-        self._ftp.cwd(here)
-        raise error
+            return False
 
     def close(self) -> None:
         with suppress(*ftplib.all_errors):

@@ -179,12 +179,7 @@ class Remote:
             offset = 0
         report(offset)
         if offset < part.bytes:
-            try:
-                session.send(part.path, temporary, offset, lambda count: report(offset + count))
-            except ServerRefusal:
-                with suppress(ServerFault, ServerRefusal):
-                    session.remove(temporary)  # a full disk is not helped by half a file
-                raise
+            self._send(session, part, temporary, offset, report)
         arrived = session.size(temporary)
         if arrived != part.bytes:
             session.remove(temporary)
@@ -206,6 +201,20 @@ class Remote:
                 "rename; somebody else writes there"
             )
         return Stored(key, part.bytes, part.sha256)
+
+    def _send(
+        self, session: Session, part: Part, temporary: str, offset: int, report: Callable[[int], None]
+    ) -> None:
+        try:
+            session.send(part.path, temporary, offset, lambda count: report(offset + count))
+        except ServerRefusal:
+            with suppress(ServerFault, ServerRefusal):
+                session.remove(temporary)  # a full disk is not helped by half a file
+            if offset == 0:
+                raise
+            # Perhaps the server only won't append.
+            report(0)
+            self._send(session, part, temporary, 0, report)
 
     def _make_folders(self, session: Session, folder: str) -> None:
         # Those of `directory` are the server's own; we make what a key needs.

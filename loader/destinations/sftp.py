@@ -202,7 +202,7 @@ def _refusing_unknown_hosts(name: str, settings: SftpSettings) -> paramiko.Missi
     import paramiko
 
     class Refuse(paramiko.MissingHostKeyPolicy):
-        def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> NoReturn:  # noqa: ARG002
+        def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> NoReturn:
             raise DeliveryError(
                 f"output `{name}`: {settings.host}:{settings.port} is not in {settings.known_hosts}; its key is "
                 f"{_fingerprint(key)}. If the server's owner confirms that: {_how_to_add(settings)}"
@@ -239,7 +239,10 @@ def _load_key(name: str, path: Path, passphrase: str | None) -> paramiko.PKey:
         except (paramiko.SSHException, ValueError, TypeError):
             continue  # of another kind, or the passphrase is wrong
     perhaps = "; perhaps the passphrase is wrong" if passphrase else ""
-    raise ConfigError(f"{where} is no private key of kind Ed25519, ECDSA or RSA that can be read{perhaps}")
+    raise ConfigError(
+        f"{where} is no private key (Ed25519, ECDSA or RSA) in a form that OpenSSH writes{perhaps}; "
+        f"`ssh-keygen -p -f {path}` rewrites one of another form"
+    )
 
 
 def _fingerprint(key: paramiko.PKey) -> str:

@@ -1,0 +1,408 @@
+"""Real servers on loopback: S3 (moto over HTTP), SFTP (asyncssh), FTP with and without TLS (pyftpdlib).
+
+Each is a context manager that yields what a client needs to know, and takes faults that a test sets while it runs.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+HOST = "127.0.0.1"
+
+# What a store says with each status that a test asks for.
+_S3_CODES = {
+    400: "ExpiredToken",
+    403: "AccessDenied",
+    411: "MissingContentLength",
+    500: "InternalError",
+    503: "SlowDown",
+}
+
+# environ of a request → nothing, a status, a status with the store's code, or "reset" of the connection
+S3Fault = Callable[[dict[str, Any]], int | tuple[int, str] | str | None]
+
+
+@dataclass
+class S3Server:
+    endpoint: str
+    fault: S3Fault | None = None
+    requests: list[str] = field(default_factory=list)  # "METHOD path?query", also of those that failed
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+
+@contextmanager
+def s3_server(certificate: Path | None = None) -> Iterator[S3Server]:
+    """moto's S3 and STS; `certificate` (a PEM with its key) makes it HTTPS."""
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
+    from werkzeug.serving import make_server
+
+    moto = DomainDispatcherApplication(create_backend_app)
+    state = S3Server("")
+
+    class Quiet(MotoRequestHandler):
+        def log(self, type: str, message: str, *args: Any) -> None:
+            pass
+
+    def application(environ: dict[str, Any], start_response: Any) -> Any:
+        query = f"?{environ['QUERY_STRING']}" if environ["QUERY_STRING"] else ""
+        state.requests.append(f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}{query}")
+        state.headers.append({name: value for name, value in environ.items() if name.startswith("HTTP_")})
+        fault = state.fault(environ) if state.fault else None
+        if fault == "reset":
+            # Linger 0 makes the kernel answer with RST.
+            connection = environ["werkzeug.socket"]
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.shutdown(socket.SHUT_RDWR)
+            raise ConnectionResetError("as told")
+        if fault is not None:
+            status, code = fault if isinstance(fault, tuple) else (fault, _S3_CODES[int(fault)])
+            _drain(environ)
+            said = f"<Error><Code>{code}</Code><Message>as told</Message></Error>"
+            if environ["PATH_INFO"] == "/":  # STS wraps it
+                said = f"<ErrorResponse>{said}</ErrorResponse>"
+            body = said.encode()
+            start_response(f"{status} Fault", [("Content-Type", "application/xml"), ("Connection", "close")])
+            return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+        return moto(environ, start_response)
+
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    server = make_server(HOST, 0, application, threaded=True, request_handler=Quiet, ssl_context=context)
+    state.endpoint = f"http{'s' if certificate else ''}://{HOST}:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _drain(environ: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+
+
+@dataclass
+class SftpServer:
+    port: int
+    root: Path
+    known_hosts: Path
+    key_file: Path
+    # Called before the server acts, with the operation and its path or bytes so far; it may raise OSError
+    # (the server's refusal), or return "drop" to cut the connection.
+    fault: Callable[[str, Any], str | None] | None = None
+    operations: list[str] = field(default_factory=list)
+    posix_rename: bool = True
+
+
+@contextmanager
+def sftp_server(
+    folder: Path, passphrase: str | None = None, password: str | None = None
+) -> Iterator[SftpServer]:
+    """asyncssh's server for user `loader`; files lie in `folder`/files, keys beside them."""
+    import asyncssh
+
+    root = folder / "files"
+    root.mkdir(parents=True)
+    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    user_key = asyncssh.generate_private_key("ssh-ed25519")
+    key_file = folder / "id_ed25519"
+    key_file.write_bytes(
+        user_key.export_private_key("openssh", passphrase, rounds=16)
+        if passphrase
+        else user_key.export_private_key("openssh")
+    )
+    state = SftpServer(0, root, folder / "known_hosts", key_file)
+
+    class Files(asyncssh.SFTPServer):
+        def __init__(self, channel: Any) -> None:
+            super().__init__(channel, chroot=str(root))
+            self._channel = channel
+            self._written = 0
+
+        def _fault(self, operation: str, about: Any) -> None:
+            state.operations.append(operation)
+            if state.fault and state.fault(operation, about) == "drop":
+                self._channel.get_connection().abort()
+                raise asyncssh.SFTPConnectionLost("dropped")
+
+        def open(self, path: bytes, pflags: int, attrs: Any) -> Any:
+            self._fault("open", path.decode())
+            return super().open(path, pflags, attrs)
+
+        def write(self, file_obj: Any, offset: int, data: bytes) -> int:
+            self._written += len(data)
+            self._fault("write", self._written)
+            return super().write(file_obj, offset, data)
+
+        def read(self, file_obj: Any, offset: int, size: int) -> bytes:
+            self._fault("read", offset)
+            return super().read(file_obj, offset, size)
+
+        def rename(self, oldpath: bytes, newpath: bytes) -> None:
+            self._fault("rename", newpath.decode())
+            super().rename(oldpath, newpath)
+
+        def posix_rename(self, oldpath: bytes, newpath: bytes) -> None:
+            self._fault("posix_rename", newpath.decode())
+            if not state.posix_rename:
+                raise asyncssh.SFTPOpUnsupported("no such extension")
+            super().posix_rename(oldpath, newpath)
+
+        def mkdir(self, path: bytes, attrs: Any) -> None:
+            self._fault("mkdir", path.decode())
+            super().mkdir(path, attrs)
+
+        def scandir(self, path: bytes) -> Any:
+            self._fault("list", path.decode())
+            return super().scandir(path)
+
+    class Login(asyncssh.SSHServer):
+        def begin_auth(self, username: str) -> bool:
+            return True
+
+        def public_key_auth_supported(self) -> bool:
+            return True
+
+        def validate_public_key(self, username: str, key: Any) -> bool:
+            return username == "loader" and key == user_key.convert_to_public()
+
+        def password_auth_supported(self) -> bool:
+            return password is not None
+
+        def validate_password(self, username: str, given: str) -> bool:
+            return username == "loader" and given == password
+
+    loop = asyncio.new_event_loop()
+
+    async def listen() -> Any:
+        return await asyncssh.listen(
+            HOST, 0, server_host_keys=[host_key], server_factory=Login, sftp_factory=Files, reuse_address=True
+        )
+
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result(20)
+    state.port = server.get_port()
+    public = host_key.export_public_key().decode().strip()
+    state.known_hosts.write_text(f"[{HOST}]:{state.port} {public}\n")
+    try:
+        yield state
+    finally:
+
+        async def end() -> None:
+            server.close()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(end(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@dataclass
+class FtpServer:
+    port: int
+    root: Path
+    # As the SFTP server's: raise OSError to refuse; return "drop" to cut both connections, or the answer with
+    # which to end the transfer.
+    fault: Callable[[str, Any], str | None] | None = None
+    commands: list[str] = field(default_factory=list)
+    reused_sessions: list[bool] = field(default_factory=list)
+    # Commands that the server pretends not to know.
+    unknown: set[str] = field(default_factory=set)
+
+
+@contextmanager
+def ftp_server(
+    root: Path,
+    certificate: Path | None = None,
+    *,
+    password: str = "s3cret-word",
+    demand_reuse: bool = False,
+    tls_1_2: bool = False,
+) -> Iterator[FtpServer]:
+    """pyftpdlib for user `loader`; `certificate` offers TLS, `demand_reuse` refuses data connections that do not
+    resume the control connection's session, as ProFTPD does by default."""
+    import logging
+
+    from OpenSSL import SSL
+    from pyftpdlib.authorizers import DummyAuthorizer
+    from pyftpdlib.filesystems import AbstractedFS
+    from pyftpdlib.handlers import DTPHandler, FTPHandler, TLS_DTPHandler, TLS_FTPHandler
+    from pyftpdlib.ioloop import IOLoop
+    from pyftpdlib.servers import FTPServer
+
+    logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
+    root.mkdir(parents=True, exist_ok=True)
+    authorizer = DummyAuthorizer()
+    authorizer.add_user("loader", password, str(root), perm="elradfmwMT")
+    state = FtpServer(0, root)
+
+    class Files(AbstractedFS):
+        def rename(self, source: str, target: str) -> None:
+            if state.fault:
+                state.fault("rename", target)
+            super().rename(source, target)
+
+        def mkdir(self, path: str) -> None:
+            if state.fault:
+                state.fault("mkdir", path)
+            super().mkdir(path)
+
+    base_data: Any = TLS_DTPHandler if certificate else DTPHandler
+    base_control: Any = TLS_FTPHandler if certificate else FTPHandler
+
+    class Data(base_data):  # type: ignore[misc]
+        def handle_read(self) -> None:
+            fault = state.fault("write", self.tot_bytes_received) if state.fault and self.receive else None
+            if fault == "drop":
+                control = self.cmd_channel
+                control.socket.close()  # without a word on the control connection
+                self.close()
+                control.close()
+                return
+            if fault:
+                self.cmd_channel.instead = fault
+                self.close()
+                return
+            super().handle_read()
+
+        handle_read_event = handle_read  # where pyftpdlib calls it
+
+        def handle_ssl_established(self) -> None:
+            reused = bool(SSL._lib.SSL_session_reused(self.socket._ssl))
+            state.reused_sessions.append(reused)
+            if demand_reuse and not reused:
+                self.cmd_channel.respond("522 SSL connection failed: session reuse required")
+                self.close()
+
+    class Control(base_control):  # type: ignore[misc]
+        instead = ""  # to say in place of how a transfer ended
+
+        def respond(self, resp: str, *args: Any, **kwargs: Any) -> None:
+            if self.instead and resp.startswith(("226", "426")):
+                resp, self.instead = self.instead, ""
+            super().respond(resp, *args, **kwargs)
+
+        def process_command(self, cmd: str, *args: Any, **kwargs: Any) -> None:
+            state.commands.append(f"{cmd} {args[0]}" if args and cmd != "PASS" else cmd)
+            if cmd in state.unknown:
+                self.respond(f"502 Command {cmd} not implemented.")
+                return
+            super().process_command(cmd, *args, **kwargs)
+
+    Control.authorizer = authorizer
+    Control.dtp_handler = Data
+    Control.abstracted_fs = Files
+    Control.banner = "ready"
+    Control.use_sendfile = False
+    if certificate:
+        context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        context.use_certificate_chain_file(str(certificate))
+        context.use_privatekey_file(str(certificate))
+        context.set_session_id(b"loader-tests")
+        context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
+        if tls_1_2:
+            context.set_options(SSL.OP_NO_TLSv1_3)
+        Control.ssl_context = context
+        Control.tls_control_required = True
+        Control.tls_data_required = True
+    server = FTPServer((HOST, 0), Control, ioloop=IOLoop())
+    state.port = server.address[1]
+    running = True
+
+    def serve() -> None:
+        while running:
+            server.ioloop.loop(timeout=0.02, blocking=False)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        running = False
+        thread.join()
+        server.close_all()
+
+
+@dataclass(frozen=True)
+class Certificate:
+    ca_file: Path
+    certificate: Path  # with its key
+
+
+def make_certificate(folder: Path, name: str = "test") -> Certificate:
+    """An authority, and a certificate of it for 127.0.0.1."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    now = datetime.now(timezone.utc)
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} authority")])
+
+    def builder(subject: x509.Name, public: Any) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(ca_name)
+            .public_key(public)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=2))
+        )
+
+    ca = (
+        builder(ca_name, ca_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
+        .add_extension(
+            x509.KeyUsage(False, False, False, False, False, True, True, False, False), critical=True
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+    own = (
+        builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)]), key.public_key())
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address(HOST)), x509.DNSName("localhost")]
+            ),
+            critical=False,
+        )
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
+        )
+        .sign(ca_key, hashes.SHA256())
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    pem = serialization.Encoding.PEM
+    ca_file, certificate = folder / f"{name}-ca.pem", folder / f"{name}.pem"
+    ca_file.write_bytes(ca.public_bytes(pem))
+    certificate.write_bytes(
+        own.public_bytes(pem)
+        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return Certificate(ca_file, certificate)
