@@ -1,0 +1,362 @@
+"""Measure every path against its rival, print a table with a verdict a row; exit 1 when a target is missed.
+
+    python -m benchmarks --size medium
+
+Times are of whole processes, from start to exit; memory is the largest resident set of any process of the path.
+Ours and the rival's take turns (A B A B …), and medians are compared, so that a machine that is busy or warm
+is so for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import data
+from benchmarks.data import BY_HAND, CHANGE, ROOT, Bench
+from benchmarks.rivals import LINES
+
+SIZES = {"small": 500_000, "medium": 5_000_000, "large": 25_000_000}  # users, a line each
+MOST_BUILT = (
+    5_000_000  # users whose outbox dbt builds: 25 million trait rows; larger ones are multiplied in SQL
+)
+BUCKET = "bench"
+console = Console(width=None if sys.stdout.isatty() else 170)
+progress = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process from start to exit."""
+
+    seconds: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A path, its rival and its target: at most `ratio` times the rival's figure, plus `plus`; or at most `most`."""
+
+    path: str
+    rival: str
+    ours: list[Run]
+    theirs: list[Run] = field(default_factory=list)
+    ratio: float | None = None
+    plus: float = 0
+    most: float | None = None
+    unit: str = "s"  # s | MB
+
+    @property
+    def value(self) -> float:
+        return self._figure(self.ours)
+
+    @property
+    def rival_value(self) -> float | None:
+        return self._figure(self.theirs) if self.theirs else None
+
+    @property
+    def limit(self) -> float:
+        limits = [] if self.most is None else [self.most]
+        if self.ratio is not None and self.rival_value is not None:
+            limits.append(self.ratio * self.rival_value + self.plus)
+        return min(limits)
+
+    @property
+    def target(self) -> str:
+        told = (
+            [] if self.ratio is None else [f"{self.ratio:g} x" + (f" + {self.plus:g} s" if self.plus else "")]
+        )
+        return " and ".join(told + ([] if self.most is None else [f"{self.most:g} {self.unit}"]))
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.limit
+
+    def _figure(self, runs: list[Run]) -> float:
+        if self.unit == "s":
+            return statistics.median(run.seconds for run in runs)
+        return max(run.megabytes for run in runs)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process to measure, what makes its start the same each time, and where its output goes."""
+
+    arguments: list[str]
+    bench: Bench | None = None
+    before: Callable[[], None] = lambda: None
+    stdin: Path | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> Run:
+        self.before()
+        env = {**(self.bench.env if self.bench else os.environ), **self.environment}
+        errors = ROOT / ".aam" / "bench.err"
+        errors.parent.mkdir(exist_ok=True)
+        with (self.stdin or Path(os.devnull)).open("rb") as stdin, errors.open("w+b") as stderr:
+            began = time.perf_counter()
+            process = subprocess.Popen(
+                self.arguments, cwd=ROOT, env=env, stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = time.perf_counter() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                stderr.seek(0)
+                said = stderr.read().decode(errors="replace")
+                raise SystemExit(
+                    f"{shlex.join(self.arguments)[:300]} ended with {process.returncode}:\n{said}"
+                )
+        # Linux counts kilobytes, macOS bytes
+        return Run(seconds, usage.ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024))
+
+
+def compare(runs: int, *commands: Command) -> list[list[Run]]:
+    """The runs of each command, taking turns."""
+    results: list[list[Run]] = [[] for _ in commands]
+    for _ in range(runs):
+        for command, result in zip(commands, results, strict=True):
+            result.append(command.run())
+            progress.print(f"  {result[-1].seconds:8.2f} s {result[-1].megabytes:6.0f} MB  {short(command)}")
+    return results
+
+
+def short(command: Command) -> str:
+    words = [word.rpartition("/")[2] if word.startswith("/") else word for word in command.arguments]
+    return shlex.join(words)[:110]
+
+
+def shell(line: str) -> list[str]:
+    return ["bash", "-c", f"set -euo pipefail; {line}"]
+
+
+def rival(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.rivals", *map(str, arguments)]
+
+
+# --- the rows, a function a group --------------------------------------------------------------------------
+
+
+def building(bench: Bench, users: int, runs: int) -> Iterator[Row]:
+    """The outbox by dbt, first and again, against one statement by hand."""
+    by_hand = (
+        rival("run_duckdb", bench.database, BY_HAND)
+        if bench.engine == "duckdb"
+        else bench.psql("-c", BY_HAND)
+    )
+    build = Command(bench.dbt("build", "--exclude-resource-type", "unit_test"), bench, bench.forget_builds)
+    hand = Command(by_hand, bench, lambda: bench.sql("drop table if exists raw.by_hand"))
+    first, theirs = compare(runs, build, hand)
+    rows = f"{users * 5:,} trait rows"
+    name = f"dbt build, {bench.engine}, {rows}"
+    yield Row(f"{name}, first", "one string_agg by hand", first, theirs, ratio=4)
+    if bench.engine == "duckdb":
+        yield Row(f"{name}, peak memory", "", first, most=4096, unit="MB")
+
+    bench.forget_deliveries("local")
+    Command(bench.deliver(), bench).run()
+    bench.sql(CHANGE)
+    (second,) = compare(runs, Command(bench.dbt("build", "--exclude-resource-type", "unit_test"), bench))
+    yield Row(f"{name}, 1 % changed", "the first build", second, first, ratio=0.6)
+    (status,) = compare(runs, Command(bench.aam("status"), bench))
+    yield Row(f"aam status, {bench.engine}", "", status, most=1.5)
+
+
+def delivering(bench: Bench, lines: int, runs: int) -> Iterator[Row]:
+    """`aam deliver` to gzip files in a directory, against the limit and against what people use."""
+    folder = bench.folder / "files"
+
+    def ready() -> None:
+        bench.forget_deliveries("local")
+        folder.mkdir(exist_ok=True)
+
+    if bench.engine == "duckdb":
+        limit = rival("stream_duckdb", bench.database)
+        usual = rival("copy_duckdb", bench.database, folder / "lines.csv.gz")
+        told = ["its Arrow batches, thrown away", "DuckDB's COPY … gzip"]
+    else:
+        psql = shlex.join(bench.psql("-c", f"copy ({LINES.replace('line, lines', 'line')}) to stdout"))
+        limit = shell(f"{psql} > /dev/null")
+        usual = shell(f"{psql} | gzip > {shlex.quote(str(folder / 'lines.gz'))}")
+        told = ["psql COPY > /dev/null", "psql COPY | gzip"]
+    ours = Command(bench.deliver(), bench, ready)
+    delivered, limits = compare(runs, ours, Command(limit, bench, ready))
+    first, plus = (1.6, 1.0) if bench.engine == "duckdb" else (1.7, 1.0)
+    name = f"aam deliver, {bench.engine}, {lines:,} lines"
+    yield Row(name, told[0], delivered, limits, ratio=first, plus=plus)
+    (usuals,) = compare(min(runs, 2), Command(usual, bench, ready))
+    second = 0.10 if bench.engine == "duckdb" else 0.20
+    yield Row(name, told[1], delivered, usuals, ratio=second)
+    (checked,) = compare(runs, Command(bench.deliver(check=True), bench, ready))
+    yield Row(f"{name}, checked", "the same unchecked", checked, delivered, ratio=2)
+
+
+def encrypting(bench: Bench, lines: int, home: Path, runs: int) -> Iterator[Row]:
+    """A PGP delivery against gpg on the plain file, at the same level."""
+    bench.forget_deliveries("local")
+    Command(bench.deliver(), bench).run()
+    plain = bench.folder / "plain.txt"
+    files = sorted((bench.folder / "out").rglob("*.gz"), key=lambda path: path.name)
+    subprocess.run(shell(f"zcat {shlex.join(map(str, files))} > {shlex.quote(str(plain))}"), check=True)
+    options = "--batch --yes --quiet --trust-model always --recipient bench@example.com --cipher-algo AES256"
+    options += f" --compress-algo zlib -z 1 --output {bench.folder / 'plain.gpg'} --encrypt"
+    alone = ["gpg", "--homedir", str(home), *options.split()]
+    ours, theirs = compare(
+        runs,
+        Command(bench.deliver("pgp"), bench, lambda: bench.forget_deliveries("pgp")),
+        Command(alone, stdin=plain),
+    )
+    yield Row(f"aam deliver, PGP, {lines:,} lines", "gpg alone on the plain file", ours, theirs, ratio=1.2)
+    plain.unlink()
+    (bench.folder / "plain.gpg").unlink()
+
+
+def uploading(bench: Bench, lines: int, address: str, runs: int) -> Iterator[Row]:
+    """An S3 delivery against writing all files first and uploading one by one."""
+    os.environ |= {"AWS_ACCESS_KEY_ID": "b", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
+
+    def ready() -> None:
+        bench.forget_deliveries("s3")
+        subprocess.run(rival("empty_bucket", address, BUCKET), cwd=ROOT, check=True)
+
+    one_by_one = rival(
+        "write_then_upload", bench.database, bench.folder / "files", data.SPLIT_BYTES, address, BUCKET
+    )
+    ours, theirs = compare(
+        runs, Command(bench.deliver("s3"), bench, ready), Command(one_by_one, bench, ready)
+    )
+    yield Row(
+        f"aam deliver, S3 on loopback, {lines:,} lines",
+        "files first, then upload_file",
+        ours,
+        theirs,
+        ratio=0.8,
+    )
+
+
+def starting(runs: int) -> Iterator[Row]:
+    (told,) = compare(runs, Command([str(data.BIN / "aam"), "--help"]))
+    yield Row("aam --help", "", told, most=0.4)
+
+
+# --- all of it ---------------------------------------------------------------------------------------------
+
+
+def measure(size: str, runs: int, work: Path, engines: list[str]) -> Iterator[Row]:
+    users = SIZES[size]
+    built = min(users, MOST_BUILT)
+    yield from starting(max(runs, 5))
+    with ExitStack() as stack:
+        address = stack.enter_context(data.s3_server(5599))
+        home, key = stack.enter_context(data.gpg_key(work / "gpg"))
+        outputs = {
+            "pgp": {
+                "type": "directory",
+                "path": "out",
+                "partner_name": "bench",
+                "encrypt": {"recipient": "bench@example.com", "key_file": str(key)},
+            },
+            "s3": {
+                "type": "s3",
+                "bucket": BUCKET,
+                "region": "us-east-1",
+                "endpoint_url": address,
+                "partner_name": "bench",
+                "addressing_style": "path",
+            },
+        }
+        few: list[Run] = []
+        for engine in engines:
+            environment = stack.enter_context(data.postgres(work / "server")) if engine == "postgres" else {}
+            bench = data.make_project(work / engine, engine, environment, outputs)
+            if engine == "duckdb":
+                small = SIZES["small"]
+                progress.print(f"{engine}: an outbox of {small:,} users")
+                bench.make_source(small)
+                Command(bench.dbt("build"), bench).run()
+                (few,) = compare(
+                    runs, Command(bench.deliver(), bench, lambda b=bench: b.forget_deliveries("local"))
+                )
+            progress.print(f"{engine}: {built:,} users")
+            bench.make_source(built)
+            yield from building(bench, built, max(runs - 1, 1))
+            bench.forget_builds()
+            Command(bench.dbt("build"), bench).run()
+            if users > built:
+                bench.multiply_users(users // built)
+            rows = list(delivering(bench, users, runs))
+            yield from rows
+            if engine == "duckdb":
+                name = f"aam deliver, {users:,} lines, peak memory"
+                yield Row(name, f"with {small:,} lines", rows[0].ours, few, ratio=1.15, most=500, unit="MB")
+                yield from encrypting(bench, users, home, runs)
+                yield from uploading(bench, users, address, runs)
+            shutil.rmtree(bench.folder)
+
+
+def table(size: str, rows: list[Row]) -> Table:
+    shown = Table(title=f"SIZE={size}, {os.cpu_count()} cores, {platform.platform()}")
+    for column in ("path", "rival"):
+        shown.add_column(column)
+    for column in ("ours", "rival's", "ratio", "target", "at most"):
+        shown.add_column(column, justify="right")
+    shown.add_column("verdict")
+    for row in rows:
+        theirs = row.rival_value
+        shown.add_row(
+            row.path,
+            row.rival,
+            f"{row.value:.2f} {row.unit}",
+            "" if theirs is None else f"{theirs:.2f} {row.unit}",
+            "" if theirs is None else f"{row.value / theirs:.2f}",
+            row.target,
+            f"{row.limit:.2f}",
+            "[green]met[/green]" if row.met else "[bold red]missed[/bold red]",
+        )
+    return shown
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--size", choices=SIZES, default="medium")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each, of which the median counts")
+    parser.add_argument(
+        "--engines", nargs="+", choices=["duckdb", "postgres"], default=["duckdb", "postgres"]
+    )
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / ".aam" / "bench", help="a folder on a disk with space"
+    )
+    parser.add_argument("--json", type=Path, help="also write every run's figures to this file")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for row in measure(given.size, given.runs, given.work.resolve(), given.engines):
+        rows.append(row)
+        progress.print(
+            f"{'met   ' if row.met else 'MISSED'} {row.path}: {row.value:.2f} {row.unit}, at most {row.limit:.2f}"
+        )
+    console.print(table(given.size, rows))
+    if given.json:
+        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    return 0 if all(row.met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

