@@ -21,7 +21,6 @@ from loader.destinations import CannotListError, Stored
 from loader.destinations.common import (
     BLOCK,
     OnBytes,
-    blocks,
     check_part,
     checked_key,
     is_temporary_name,
@@ -298,21 +297,21 @@ def secret(name: str, setting: str, variable: str | None) -> str | None:
 
 
 def _same(session: Session, path: str, part: Part, end: int, *, begin: int = 0) -> bool | None:
-    """Whether the server's file, of `end` bytes, equals ours from `begin` on; None when we may not read it."""
-    ours = b""
+    """Whether the server's file equals ours from `begin` to `end`; None when we may not read it.
+
+    It may be longer meanwhile: a server may still be writing what it had received when the connection broke.
+    """
     place = begin
-    own = blocks(part.path, begin)
     try:
-        for theirs in session.read(path, begin):
-            while len(ours) < len(theirs):
-                block = next(own, b"")
-                if not block:
+        with part.path.open("rb") as file:
+            file.seek(begin)
+            for theirs in session.read(path, begin):
+                wanted = theirs[: end - place]
+                if file.read(len(wanted)) != wanted:
                     return False
-                ours += block
-            if ours[: len(theirs)] != theirs:
-                return False
-            ours = ours[len(theirs) :]
-            place += len(theirs)
+                place += len(wanted)
+                if place == end:
+                    return True
     except ServerRefusal:
         return None
     return place == end

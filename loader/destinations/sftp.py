@@ -5,6 +5,7 @@ paramiko rather than asyncssh: `put` is called from threads and blocks, which is
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import socket
@@ -223,26 +224,48 @@ def _load_known_hosts(client: paramiko.SSHClient, name: str, settings: SftpSetti
 
 
 def _load_key(name: str, path: Path, passphrase: str | None) -> paramiko.PKey:
+    """The private key, in any form that OpenSSH writes.
+
+    cryptography reads the file, for paramiko fails on some: PKCS #8, and keys with an empty comment.
+    """
     import paramiko
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     where = f"output `{name}`: `key_file` {path}"
-    for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
-        try:
-            return kind.from_private_key_file(str(path), passphrase)
-        except OSError as error:
-            raise ConfigError(f"{where}: {reason(error)}") from error
-        except paramiko.PasswordRequiredException as error:
-            raise ConfigError(
-                f"{where} is encrypted; put its passphrase into an environment variable and name that with "
-                "`passphrase_env`"
-            ) from error
-        except (paramiko.SSHException, ValueError, TypeError):
-            continue  # of another kind, or the passphrase is wrong
-    perhaps = "; perhaps the passphrase is wrong" if passphrase else ""
-    raise ConfigError(
-        f"{where} is no private key (Ed25519, ECDSA or RSA) in a form that OpenSSH writes{perhaps}; "
-        f"`ssh-keygen -p -f {path}` rewrites one of another form"
-    )
+    password = passphrase.encode() if passphrase else None
+    try:
+        data = path.read_bytes()
+        if b"OPENSSH PRIVATE KEY" in data:
+            key: object = serialization.load_ssh_private_key(data, password)
+        else:
+            key = serialization.load_pem_private_key(data, password)
+    except OSError as error:
+        raise ConfigError(f"{where}: {reason(error)}") from error
+    except TypeError as error:
+        if passphrase:
+            raise ConfigError(f"{where} is not encrypted; take `passphrase_env` away") from error
+        raise ConfigError(
+            f"{where} is encrypted; put its passphrase into an environment variable and name that with "
+            "`passphrase_env`"
+        ) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        perhaps = "perhaps the passphrase is wrong" if passphrase else "name the file without .pub"
+        raise ConfigError(f"{where} can't be read as a private key; {perhaps}") from error
+    kind: type[paramiko.PKey]
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    match key:
+        case rsa.RSAPrivateKey():
+            kind = paramiko.RSAKey
+        case ec.EllipticCurvePrivateKey():
+            kind = paramiko.ECDSAKey
+        case ed25519.Ed25519PrivateKey():
+            kind, form = paramiko.Ed25519Key, serialization.PrivateFormat.OpenSSH
+        case _:
+            raise ConfigError(f"{where} is of another kind than Ed25519, ECDSA and RSA; make a new one")
+    text = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    return kind.from_private_key(io.StringIO(text))
 
 
 def _fingerprint(key: paramiko.PKey) -> str:
