@@ -83,6 +83,7 @@ class IdType(_Settings):
     kind: Literal["aam_uuid", "device", "dpuuid", "hashed_email"]
     dpid: int | None = None
     pattern: str | None = None
+    plain: str | None = None
 
 
 class Rule(_Settings):

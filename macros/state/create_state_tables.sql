@@ -1,7 +1,8 @@
 {# The state of deliveries, kept across builds. `aam` writes deliveries and delivery_files; dbt appends to the ledgers.
 
-   A ledger holds the changes of every batch. What the *delivered* batches of it add up to is the delivered state, so
-   that a delivery is committed by one row in `deliveries`, whatever its size, and there is nothing to copy. #}
+   A ledger holds the changes of every batch: of each changed user, the set of signals from then on. The delivered state
+   is what the *delivered* batches of it leave, so that a delivery is committed by one row in `deliveries`, whatever its
+   size, and there is nothing to copy. #}
 {% macro create_state_tables() %}
     {%- set schema = var('aam_state_schema') %}
     create schema if not exists {{ schema }};
@@ -56,52 +57,88 @@
         bytes bigint,
         seconds double precision
     );
-    create table if not exists {{ schema }}.signal_ledger (
+    create table if not exists {{ schema }}.user_ledger (
         batch_id text not null,
         feed text not null,
         user_id text not null,
-        signal_key text not null,
-        signal_value text not null,
-        qualified boolean not null
+        signals text not null, -- the set that the user has after this batch; see macros/engine/signal_set.sql
+        added text, -- what is new of it; null: all of it
+        removed text not null,
+        users_more integer not null -- 1: had no signal before · -1: has none now · 0: neither
     );
     create table if not exists {{ schema }}.id_ledger (
         batch_id text not null,
         id_sync text not null,
         ids text not null -- one line of the file: the IDs, TAB between
     );
-    create or replace view {{ schema }}.delivered_signals as
-    with delivered as (
-        select destination, feed, batch_id, started_at from {{ schema }}.deliveries where status = 'delivered'
+    create or replace view {{ schema }}.signal_ledger as
+    with added as (
+        {{ each_signal(schema ~ '.user_ledger', ['batch_id', 'feed', 'user_id'], 'coalesce(added, signals)') }}
     ),
 
     removed as (
-        select
-            delivered.destination,
-            delivered.started_at,
-            ledger.feed,
-            ledger.user_id,
-            ledger.signal_key,
-            ledger.signal_value
-        from {{ schema }}.signal_ledger as ledger
-        inner join delivered on ledger.feed = delivered.feed and ledger.batch_id = delivered.batch_id
-        where not ledger.qualified
+        {{ each_signal(schema ~ '.user_ledger', ['batch_id', 'feed', 'user_id'], 'removed') }}
     )
 
-    select delivered.destination, ledger.feed, ledger.user_id, ledger.signal_key, ledger.signal_value
-    from {{ schema }}.signal_ledger as ledger
-    inner join delivered on ledger.feed = delivered.feed and ledger.batch_id = delivered.batch_id
+    select
+        batch_id,
+        feed,
+        user_id,
+        {{ key_of('signal') }} as signal_key,
+        {{ value_of('signal') }} as signal_value,
+        true as qualified
+    from added
+    union all
+    select
+        batch_id,
+        feed,
+        user_id,
+        {{ key_of('signal') }} as signal_key,
+        {{ value_of('signal') }} as signal_value,
+        false as qualified
+    from removed;
+    create or replace view {{ schema }}.delivered_sets as
+    with delivered as (
+        select
+            deliveries.destination,
+            deliveries.started_at,
+            ledger.feed,
+            ledger.user_id,
+            ledger.signals
+        from {{ schema }}.user_ledger as ledger
+        inner join {{ schema }}.deliveries as deliveries
+            on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
+        where deliveries.status = 'delivered'
+    )
+
+    select
+        destination,
+        feed,
+        user_id,
+        signals
+    from delivered
     where
-        ledger.qualified
+        signals <> ''
         and not exists (
-            select 1 from removed
+            select 1 from delivered as later
             where
-                removed.destination = delivered.destination
-                and removed.started_at > delivered.started_at
-                and removed.feed = ledger.feed
-                and removed.user_id = ledger.user_id
-                and removed.signal_key = ledger.signal_key
-                and removed.signal_value = ledger.signal_value
+                later.destination = delivered.destination
+                and later.feed = delivered.feed
+                and later.user_id = delivered.user_id
+                and later.started_at > delivered.started_at
         );
+    create or replace view {{ schema }}.delivered_signals as
+    with each_signal as (
+        {{ each_signal(schema ~ '.delivered_sets', ['destination', 'feed', 'user_id'], 'signals') }}
+    )
+
+    select
+        destination,
+        feed,
+        user_id,
+        {{ key_of('signal') }} as signal_key,
+        {{ value_of('signal') }} as signal_value
+    from each_signal;
     create or replace view {{ schema }}.delivered_id_lines as
     select delivered.destination, ledger.id_sync, ledger.ids
     from {{ schema }}.id_ledger as ledger

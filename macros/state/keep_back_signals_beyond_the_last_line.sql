@@ -1,16 +1,43 @@
 {# What finds no place in a user's lines is not sent, so it is no change either: the next build finds it again. #}
 {% macro keep_back_signals_beyond_the_last_line() %}
-    {%- set ledger = var('aam_state_schema') ~ '.signal_ledger' -%}
-    delete from {{ ledger }}
+    {%- set ledger = var('aam_state_schema') ~ '.user_ledger' -%}
+    {%- set kept = set_difference(ledger ~ '.signals', 'kept_back.additions') -%}
+    update {{ ledger }}
+    set
+        added = {{ set_difference('coalesce(' ~ ledger ~ '.added, ' ~ ledger ~ '.signals)', 'kept_back.additions') }},
+        removed = {{ set_difference(ledger ~ '.removed', 'kept_back.removals') }},
+        signals = case
+            when kept_back.removals = '' then {{ kept }}
+            when {{ kept }} = '' then kept_back.removals
+            else concat({{ kept }}, {{ separator() }}, kept_back.removals)
+        end
+    from (
+        select
+            feed,
+            user_id,
+            coalesce(max(case when is_addition then signals end), '') as additions,
+            coalesce(max(case when not is_addition then signals end), '') as removals
+        from (
+            select
+                feed,
+                user_id,
+                is_addition,
+                {{ joined('signal', separator()) }} as signals
+            from (
+                select
+                    feed,
+                    user_id,
+                    signal not like 'd_unsid=%' as is_addition,
+                    replace(signal, 'd_unsid=', 'd_sid=') as signal
+                from {{ this }}
+                where line_number is null
+            ) as signals
+            group by feed, user_id, is_addition
+        ) as sets
+        group by feed, user_id
+    ) as kept_back
     where
-        batch_id = '{{ invocation_id }}'
-        and exists (
-            select 1 from {{ this }} as packed
-            where
-                packed.line_number is null
-                and packed.feed = {{ ledger }}.feed
-                and packed.user_id = {{ ledger }}.user_id
-                and packed.signal_key = {{ ledger }}.signal_key
-                and packed.signal_value = {{ ledger }}.signal_value
-        )
+        {{ ledger }}.batch_id = '{{ invocation_id }}'
+        and {{ ledger }}.feed = kept_back.feed
+        and {{ ledger }}.user_id = kept_back.user_id
 {% endmacro %}

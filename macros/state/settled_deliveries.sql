@@ -1,7 +1,9 @@
-{# Deliveries whose rows a ledger keeps: delivered, still open, or given up after some of it may have arrived and not
-   yet made good by a later delivery. #}
+{# Deliveries whose rows a ledger keeps: delivered, still open, or given up after a part of it may have arrived, as long
+   as no later delivery has made it good. #}
 {% macro settled_deliveries() %}
-    select deliveries.feed, deliveries.batch_id
+    select
+        deliveries.feed,
+        deliveries.batch_id
     from {{ source('aam_state', 'deliveries') }} as deliveries
     where
         deliveries.status <> 'abandoned'
@@ -16,4 +18,4 @@
                     and later.started_at > deliveries.started_at
             )
         )
-{% endmacro %}
+{%- endmacro %}

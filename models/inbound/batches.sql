@@ -23,13 +23,42 @@ id_sync_rows as (
     select * from {{ ref('id_sync_rows') }}
 ),
 
-current_users as (
+changes as (
     select
         feed,
-        user_id
-    from trait_rows
-    where reason is null
-    group by feed, user_id
+        cast(sum({{ set_size('coalesce(added, signals)') }}) as bigint) as signals_added,
+        cast(sum({{ set_size('removed') }}) as bigint) as signals_removed,
+        cast(sum(users_more) as bigint) as users_more
+    from {{ ref('user_ledger') }}
+    where batch_id = '{{ invocation_id }}'
+    group by feed
+    union all
+    select
+        id_sync as feed,
+        count(*) as signals_added,
+        0 as signals_removed,
+        count(*) as users_more
+    from {{ ref('id_ledger') }}
+    where batch_id = '{{ invocation_id }}'
+    group by id_sync
+),
+
+delivered as (
+    select
+        feed,
+        count(*) as users,
+        cast(sum({{ set_size('signals') }}) as bigint) as signals
+    from ({{ settled_sets(ref('user_ledger')) }}) as settled
+    where signals <> ''
+    group by feed
+    union all
+    select
+        id_sync as feed,
+        count(*) as users,
+        count(*) as signals
+    from {{ source('aam_state', 'delivered_id_lines') }}
+    where destination = '{{ var('destination') }}'
+    group by id_sync
 ),
 
 input_rows as (
@@ -50,28 +79,6 @@ lines as (
     {{ count_by('id_sync', ref('id_sync_lines')) }}
 ),
 
-users_total as (
-    {{ count_by('feed', 'current_users') }}
-    union all
-    {{ count_by('id_sync', 'id_sync_rows', 'reason is null') }}
-),
-
-signals_added as (
-    {{ count_by('feed', ref('signal_changes'), 'qualified') }}
-    union all
-    {{ count_by('id_sync', ref('id_ledger'), "batch_id = '" ~ invocation_id ~ "'") }}
-),
-
-signals_removed as (
-    {{ count_by('feed', ref('signal_changes'), 'not qualified') }}
-),
-
-delivered as (
-    {{ count_by('feed', source('aam_state', 'delivered_signals'), "destination = '" ~ var('destination') ~ "'") }}
-    union all
-    {{ count_by('id_sync', source('aam_state', 'delivered_id_lines'), "destination = '" ~ var('destination') ~ "'") }}
-),
-
 rejected as (
     {{ count_by('feed', ref('rejected_rows'), "reason <> 'not_withdrawable_by_sync'") }}
 ),
@@ -84,7 +91,6 @@ past_deliveries as (
     select
         feed,
         delivery_id,
-        users_total,
         row_number() over (partition by feed order by started_at desc, delivery_id asc) as latest
     from {{ source('aam_state', 'deliveries') }}
     where status = 'delivered' and destination = '{{ var('destination') }}'
@@ -99,23 +105,21 @@ final as (
         '{{ var('destination') }}' as destination,
         {{ 'true' if var('full') else 'false' }} as is_full,
         past_deliveries.delivery_id as base_delivery_id,
-        coalesce(past_deliveries.users_total, 0) as users_before,
-        coalesce(users_total.n, 0) as users_total,
+        coalesce(delivered.users, 0) as users_before,
+        coalesce(delivered.users, 0) + coalesce(changes.users_more, 0) as users_total,
         coalesce(sent_users.n, 0) as users,
         coalesce(lines.n, 0) as lines,
-        coalesce(signals_added.n, 0) as signals_added,
-        coalesce(signals_removed.n, 0) as signals_removed,
-        coalesce(delivered.n, 0) - coalesce(signals_removed.n, 0)
-        - coalesce(not_withdrawable.n, 0) as signals_unchanged,
-        coalesce(delivered.n, 0) as signals_before,
+        coalesce(changes.signals_added, 0) as signals_added,
+        coalesce(changes.signals_removed, 0) as signals_removed,
+        greatest(
+            coalesce(delivered.signals, 0) - coalesce(changes.signals_removed, 0) - coalesce(not_withdrawable.n, 0), 0
+        ) as signals_unchanged,
+        coalesce(delivered.signals, 0) as signals_before,
         coalesce(input_rows.n, 0) as input_rows,
         coalesce(rejected.n, 0) as rejected,
         {{ dbt.current_timestamp() }} as built_at
     from feeds
-    {% for counted in [
-        'input_rows', 'sent_users', 'lines', 'users_total', 'signals_added', 'signals_removed', 'delivered', 'rejected',
-        'not_withdrawable',
-    ] %}
+    {% for counted in ['input_rows', 'sent_users', 'lines', 'changes', 'delivered', 'rejected', 'not_withdrawable'] %}
     left join {{ counted }} on feeds.feed = {{ counted }}.feed
     {% endfor %}
     left join past_deliveries on feeds.feed = past_deliveries.feed and past_deliveries.latest = 1

@@ -10,6 +10,7 @@ inbound_lines as (
 
 one_line as (
     select
+        batch_id,
         feed,
         {{ file_line('user_id', 'signals') }} as line,
         1 as lines
@@ -19,12 +20,13 @@ one_line as (
 
 several_lines as (
     select
+        batch_id,
         feed,
         string_agg({{ file_line('user_id', 'signals') }}, '' order by line_number) as line,
         count(*) as lines
     from inbound_lines
     where (feed, user_id) in (select feed, user_id from user_lines where line_bytes > {{ var('limits').line_bytes }})
-    group by feed, user_id
+    group by batch_id, feed, user_id
 ),
 
 final as (

@@ -25,7 +25,7 @@ packed_lines as (
         feed,
         user_id,
         line_number,
-        {{ sorted_list('signal') }} as signals
+        {{ joined('signal', "','") }} as signals
     from packed_signals
     where line_number is not null
     group by feed, user_id, line_number

@@ -6,31 +6,29 @@ with recursive long_users as (
     select
         feed,
         user_id,
+        line_set,
         -- every signal counts its comma; the last one's stands for the line end, and 1 for the TAB
         {{ limits.line_bytes }} - {{ byte_length('user_id') }} - 1 as room
     from {{ ref('user_lines') }}
     where line_bytes > {{ limits.line_bytes }}
 ),
 
+line_signals as (
+    {{ each_signal('long_users', ['feed', 'user_id', 'room'], 'line_set') }}
+),
+
 signals as (
     select
-        line_signals.feed,
-        line_signals.user_id,
-        line_signals.signal_key,
-        line_signals.signal_value,
-        line_signals.qualified,
-        line_signals.signal,
-        long_users.room,
-        row_number() over (
-            partition by line_signals.feed, line_signals.user_id order by {{ byte_order('line_signals.signal') }}
-        ) as place,
-        sum({{ byte_length('line_signals.signal') }} + 1) over (
-            partition by line_signals.feed, line_signals.user_id order by {{ byte_order('line_signals.signal') }}
+        feed,
+        user_id,
+        signal,
+        room,
+        row_number() over (partition by feed, user_id order by {{ byte_order('signal') }}) as place,
+        sum({{ byte_length('signal') }} + 1) over (
+            partition by feed, user_id order by {{ byte_order('signal') }}
             rows between unbounded preceding and current row
         ) as bytes_so_far
-    from {{ ref('line_signals') }} as line_signals
-    inner join long_users
-        on line_signals.feed = long_users.feed and line_signals.user_id = long_users.user_id
+    from line_signals
 ),
 
 places as (
@@ -92,9 +90,6 @@ final as (
     select
         signals.feed,
         signals.user_id,
-        signals.signal_key,
-        signals.signal_value,
-        signals.qualified,
         signals.signal,
         -- null: beyond the last line that Audience Manager reads
         lines.line_number

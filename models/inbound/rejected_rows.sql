@@ -11,9 +11,18 @@ packed_signals as (
     select * from {{ ref('packed_signals') }}
 ),
 
-delivered_signals as (
-    select * from {{ source('aam_state', 'delivered_signals') }}
-    where destination = '{{ var('destination') }}' and signal_key <> 'd_sid'
+staying_sets as (
+    -- users of sync feeds who have more than traits
+    select settled_sets.*
+    from ({{ settled_sets(ref('user_ledger')) }}) as settled_sets
+    inner join feeds on settled_sets.feed = feeds.feed
+    where
+        feeds.mode = 'sync'
+        and (settled_sets.signals like '%"%' or settled_sets.signals like '%ic=%')
+),
+
+staying_signals as (
+    {{ each_signal('staying_sets', ['feed', 'user_id'], 'signals') }}
 ),
 
 id_sync_rows as (
@@ -35,8 +44,8 @@ beyond_the_last_line as (
     select
         feed,
         user_id,
-        signal_key,
-        signal_value,
+        {{ key_of('signal') }} as signal_key,
+        {{ value_of('signal') }} as signal_value,
         'too_many_lines' as reason
     from packed_signals
     where line_number is null
@@ -45,23 +54,21 @@ beyond_the_last_line as (
 -- a sync file takes back traits only: other signals stay until an overwrite
 not_withdrawable as (
     select
-        delivered_signals.feed,
-        delivered_signals.user_id,
-        delivered_signals.signal_key,
-        delivered_signals.signal_value,
+        feed,
+        user_id,
+        {{ key_of('signal') }} as signal_key,
+        {{ value_of('signal') }} as signal_value,
         'not_withdrawable_by_sync' as reason
-    from delivered_signals
-    inner join feeds on delivered_signals.feed = feeds.feed
+    from staying_signals
     where
-        feeds.mode = 'sync'
+        substr(signal, 1, 6) <> 'd_sid='
         and not exists (
             select 1 from trait_rows
             where
                 trait_rows.reason is null
-                and trait_rows.feed = delivered_signals.feed
-                and trait_rows.user_id = delivered_signals.user_id
-                and trait_rows.signal_key = delivered_signals.signal_key
-                and trait_rows.signal_value = delivered_signals.signal_value
+                and trait_rows.feed = staying_signals.feed
+                and trait_rows.user_id = staying_signals.user_id
+                and {{ signal_text('trait_rows.signal_key', 'trait_rows.signal_value') }} = staying_signals.signal
         )
 ),
 

@@ -1,4 +1,5 @@
 -- What this build changes: `qualified` true = add, false = remove.
+-- depends_on: {{ ref('user_ledger') }}
 {{ config(materialized='view') }}
 select
     batch_id,
@@ -7,5 +8,5 @@ select
     signal_key,
     signal_value,
     qualified
-from {{ ref('signal_ledger') }}
+from {{ source('aam_state', 'signal_ledger') }}
 where batch_id = '{{ invocation_id }}'

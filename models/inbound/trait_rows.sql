@@ -1,4 +1,5 @@
 -- Every row of every feed, with the first rule that it breaks. Duplicates are still in.
+{{ config(materialized='view') }}
 {% for name in var('feeds') %}{{ require_columns(name, ['user_id', 'signal_key', 'signal_value']) }}{% endfor %}
 with feeds as (
     {{ configured_feeds() }}
@@ -10,6 +11,8 @@ traits as (
         dpid as trait_dpid,
         trait_type
     from {{ ref('traits') }}
+    -- so that a row that has found its trait is digits only
+    where {{ matches('trait_id', '[0-9]+') }}
 ),
 
 feed_rows as (
@@ -64,6 +67,7 @@ final as (
                 {{ byte_length('user_id') }} + {{ byte_length('signal_key') }}
                 + {{ byte_length('signal_value') }} + 7 > {{ var('limits').line_bytes }}
                 then 'signal_too_long'
+            when trait_dpid = target_trait_dpid and trait_type = 'onboarded' then null
             when signal_key = 'd_sid' then coalesce(
                 {{ rejection_reason('signal_value', 'signal_value', 'trait') }},
                 case

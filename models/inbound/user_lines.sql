@@ -1,32 +1,68 @@
 -- One line a user, however long; inbound_lines takes those that fit.
+-- A sync file's line holds what changed; an overwrite file's, all signals of a changed user, or none to clear the user.
+{{ config(materialized='view') }}
 with feeds as (
     {{ configured_feeds() }}
 ),
 
-line_signals as (
-    select * from {{ ref('line_signals') }}
+changed_users as (
+    select * from {{ ref('user_ledger') }}
+    where batch_id = '{{ invocation_id }}'
 ),
 
-lines as (
+{% if var('full') %}
+unchanged_users as (
+    select settled.*
+    from ({{ settled_sets(ref('user_ledger')) }}) as settled
+    where
+        settled.signals <> ''
+        and not exists (
+            select 1 from changed_users
+            where changed_users.feed = settled.feed and changed_users.user_id = settled.user_id
+        )
+),
+
+{% endif %}
+line_sets as (
     select
-        feed,
-        user_id,
-        {{ sorted_list('signal') }} as signals
-    from line_signals
-    group by feed, user_id
+        changed_users.feed,
+        feeds.mode,
+        changed_users.user_id,
+        case
+            when feeds.mode = 'overwrite' then changed_users.signals
+            when changed_users.removed = '' then coalesce(changed_users.added, changed_users.signals)
+            when coalesce(changed_users.added, changed_users.signals) = '' then {{ removal_text('changed_users.removed') }}
+            else concat(
+                coalesce(changed_users.added, changed_users.signals),
+                {{ separator() }},
+                {{ removal_text('changed_users.removed') }}
+            )
+        end as line_set
+    from changed_users
+    inner join feeds on changed_users.feed = feeds.feed
+    {%- if var('full') %}
+    union all
+    select
+        unchanged_users.feed,
+        feeds.mode,
+        unchanged_users.user_id,
+        unchanged_users.signals as line_set
+    from unchanged_users
+    inner join feeds on unchanged_users.feed = feeds.feed
+    {%- endif %}
 ),
 
 final as (
     select
         cast('{{ invocation_id }}' as {{ dbt.type_string() }}) as batch_id,
-        lines.feed,
-        feeds.mode,
-        lines.user_id,
-        lines.signals,
+        feed,
+        mode,
+        user_id,
+        line_set,
+        replace(line_set, {{ separator() }}, ',') as signals,
         -- with the TAB and the line end
-        {{ byte_length('lines.user_id') }} + {{ byte_length('lines.signals') }} + 2 as line_bytes
-    from lines
-    inner join feeds on lines.feed = feeds.feed
+        {{ byte_length('user_id') }} + {{ byte_length('line_set') }} + 2 as line_bytes
+    from line_sets
 )
 
 select * from final

@@ -1,0 +1,52 @@
+{# Before a build adds its changes: forget batches that never left, and sets that a later delivery replaced, so that the
+   ledger is as large as the delivered state and no larger. What has been delivered stays the same. #}
+{% macro settle_user_ledger() %}
+    {%- set deliveries = source('aam_state', 'deliveries') %}
+    {%- set earlier_and_last %}
+        select
+            earlier.feed,
+            earlier.batch_id as earlier_batch,
+            last_one.batch_id as last_batch
+        from {{ deliveries }} as earlier
+        inner join {{ deliveries }} as last_one
+            on earlier.feed = last_one.feed and earlier.destination = last_one.destination
+        where
+            earlier.status = 'delivered'
+            and last_one.status = 'delivered'
+            and earlier.started_at < last_one.started_at
+            and not exists (
+                select 1 from {{ deliveries }} as later
+                where
+                    later.feed = last_one.feed
+                    and later.destination = last_one.destination
+                    and later.status = 'delivered'
+                    and later.started_at > last_one.started_at
+            )
+    {%- endset %}
+    delete from {{ this }}
+    where not exists (
+        select 1 from ({{ settled_deliveries() }}) as settled
+        where settled.feed = {{ this }}.feed and settled.batch_id = {{ this }}.batch_id
+    );
+
+    delete from {{ this }}
+    where exists (
+        select 1
+        from {{ this }} as later
+        inner join ({{ earlier_and_last }}) as pairs
+            on later.feed = pairs.feed and later.batch_id = pairs.last_batch
+        where
+            later.feed = {{ this }}.feed
+            and later.user_id = {{ this }}.user_id
+            and pairs.earlier_batch = {{ this }}.batch_id
+    );
+
+    -- users without a signal; those of the last delivery stay, to tell whether the next one turns them round
+    delete from {{ this }}
+    where
+        {{ this }}.signals = ''
+        and exists (
+            select 1 from ({{ earlier_and_last }}) as pairs
+            where pairs.feed = {{ this }}.feed and pairs.earlier_batch = {{ this }}.batch_id
+        );
+{% endmacro %}
