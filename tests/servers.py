@@ -130,11 +130,7 @@ def sftp_server(
     host_key = asyncssh.generate_private_key("ssh-ed25519")
     user_key = asyncssh.generate_private_key("ssh-ed25519")
     key_file = folder / "id_ed25519"
-    key_file.write_bytes(
-        user_key.export_private_key("openssh", passphrase, rounds=16)
-        if passphrase
-        else user_key.export_private_key("openssh")
-    )
+    key_file.write_bytes(user_key.export_private_key("openssh", passphrase))
     state = SftpServer(0, root, folder / "known_hosts", key_file)
     state.public_keys.add(" ".join(_words(user_key)[:2]))
 
@@ -185,7 +181,12 @@ def sftp_server(
             self._fault("list", path.decode())
             return super().scandir(path)
 
+    connections: list[Any] = []
+
     class Login(asyncssh.SSHServer):
+        def connection_made(self, conn: Any) -> None:
+            connections.append(conn)
+
         def begin_auth(self, username: str) -> bool:
             return True
 
@@ -220,6 +221,9 @@ def sftp_server(
 
         async def end() -> None:
             server.close()
+            for connection in connections:
+                connection.abort()
+            await asyncio.sleep(0)  # for the transports to close
             others = asyncio.all_tasks() - {asyncio.current_task()}
             for task in others:
                 task.cancel()

@@ -1025,6 +1025,18 @@ def test_a_session_that_the_server_ended_is_replaced(
     destination.put(make_part(tmp_path), KEY)
 
 
+def test_check_finds_a_wrong_folder(
+    sftp: SftpServer, ftp: FtpServer, opened: Callable[..., Destination]
+) -> None:
+    (sftp.root / "inbound").mkdir()
+    (ftp.root / "inbound").mkdir()
+    for settings in (sftp_settings(sftp), ftp_settings(ftp)):
+        opened(**settings, directory="inbound").check()
+        with pytest.raises(DeliveryError) as caught:
+            opened(**settings, directory="outbound").check()
+        check_line(caught.value, "no folder outbound", "`directory`")
+
+
 def test_delete_takes_what_interrupted_puts_left(
     sftp: SftpServer, ftp: FtpServer, opened: Callable[..., Destination], tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ def temporary_name(name: str, part: Part) -> str:
 
 def is_temporary_name(name: str, of: str = "") -> bool:
     """Whether a file is what an interrupted `put` left (of the file named `of`, or of any)."""
-    return name.startswith(f".{of}") and name.endswith(".part")
+    return re.fullmatch(rf"\.{re.escape(of) or '.+'}\.[0-9a-f]{{16}}\.part", name) is not None
 
 
 def blocks(path: Path, offset: int = 0) -> Iterator[bytes]:

@@ -170,15 +170,24 @@ class _FtpSession:
                 if self.size(path) is not None:
                     raise
 
+    def has_folder(self, path: str) -> bool:
+        with _told(f"enter folder {path}"):
+            here = self._ftp.pwd()
+            try:
+                self._ftp.cwd(path)
+            except ftplib.error_perm:
+                return False
+            self._ftp.cwd(here)
+            return True
+
     def make_folder(self, path: str) -> None:
         with _told(f"create folder {path}"):
             try:
                 self._ftp.mkd(path)
             except ftplib.error_perm:
-                # It is there already, or can't be made; the answers' texts don't tell which: enter it.
-                here = self._ftp.pwd()
-                self._ftp.cwd(path)
-                self._ftp.cwd(here)
+                # It is there already, or can't be made: the answers' texts don't tell which.
+                if not self.has_folder(path):
+                    raise
 
     def entries(self, folder: str) -> list[Entry]:
         with _told(f"list {folder}"):

@@ -76,6 +76,9 @@ class Session(Protocol):
     def remove(self, path: str) -> None:
         """Remove a file; no error when it is not there."""
 
+    def has_folder(self, path: str) -> bool:
+        """Whether the folder is there and may be entered."""
+
     def make_folder(self, path: str) -> None:
         """Create a folder; no error when it is there."""
 
@@ -104,8 +107,13 @@ class Remote:
         self._lock = threading.Lock()
 
     def check(self) -> None:
-        """Connect and log in. Whether files may be written shows only when they are."""
-        self._try(lambda session: session.size(self._folder + ".aam-onboard"), f"{self._server()}")
+        """Connect, log in, enter `directory`. Whether files may be written shows only when they are."""
+        folder = self._settings.directory or "."
+        if not self._try(lambda session: session.has_folder(folder), self._server()):
+            raise DeliveryError(
+                f"output `{self.name}`: {self._server()}: there is no folder {folder} that user "
+                f"{self._settings.user} may enter; check `directory` in destinations.yml"
+            )
 
     def uri(self, key: str) -> str:
         """The server, the folder and the key."""

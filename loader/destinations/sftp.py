@@ -140,6 +140,13 @@ class _SftpSession:
         with self._doing(f"remove {path}"), suppress(FileNotFoundError):
             self._sftp.remove(path)
 
+    def has_folder(self, path: str) -> bool:
+        with self._doing(f"look at {path}"):
+            try:
+                return stat.S_ISDIR(self._sftp.stat(path).st_mode or 0)
+            except FileNotFoundError:
+                return False
+
     def make_folder(self, path: str) -> None:
         with self._doing(f"create folder {path}"):
             try:
