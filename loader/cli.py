@@ -199,6 +199,56 @@ def status(
     output.show_status(stories, as_json)
 
 
+@app.command()
+def check(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Files or globs; - reads standard input, with --name."),
+    ],
+    name: Annotated[
+        str | None, typer.Option("--name", help="The file name that standard input would have.")
+    ] = None,
+    decrypt: Annotated[
+        bool, typer.Option("--decrypt", help="Read PGP files with the secret keys of your keyring.")
+    ] = False,
+    taxonomy: Annotated[
+        Path | None,
+        typer.Option("--taxonomy", help="CSV of traits.", show_default="seeds/traits.csv of the project"),
+    ] = None,
+    errors: Annotated[
+        Path | None,
+        typer.Option("--errors", metavar="FILE", help="Write the refused lines with reasons, as TSV."),
+    ] = None,
+    project_dir: ProjectDir = Path(),
+    as_json: Json = False,
+) -> None:
+    """Check inbound and ID sync files, of your making or anyone's, as Audience Manager would report on them.
+
+    Example: aam check 'out/*/*/*.gz' --errors refused.tsv
+    """
+    from loader.check import CheckReport, check_file, check_files, find_files
+    from loader.config import load_project
+
+    project = load_project(project_dir)
+    default = project_dir / "seeds" / "traits.csv"
+    traits = taxonomy or (default if default.is_file() else None)
+    if files == ["-"]:
+        if name is None:
+            raise ConfigError("standard input has no name; give the one that the file would have with --name")
+        stdin = sys.stdin.buffer
+        report = CheckReport(
+            [check_file(stdin, name, project.rules, taxonomy=traits, errors_to=errors, decrypt=decrypt)]
+        )
+    elif name is not None:
+        raise ConfigError("--name goes with standard input: aam check - --name NAME")
+    else:
+        report = check_files(
+            find_files(files), project.rules, taxonomy=traits, errors_to=errors, decrypt=decrypt
+        )
+    output.show_check(report, as_json)
+    sys.exit(0 if report.ok else 1)
+
+
 @app.command("id-sync-url")
 def id_sync_url(
     dpid: Annotated[int, typer.Option("--dpid", help="The data source of the ID.", min=0)],

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from loader.check import CheckReport
     from loader.config import Project, Rules
     from loader.delivery import Outcome, Report
     from loader.plan import FeedPlan
@@ -111,7 +112,9 @@ def _print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str, indent=2) + "\n")
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: str = "") -> None:
+def _table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: Collection[str] = ()
+) -> None:
     """A Rich table; columns named in `numbers` stand on the right. As wide as it needs to be off a terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -120,7 +123,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]],
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        on_right = column in numbers.split()
+        on_right = column in numbers
         table.add_column(column, justify="right" if on_right else "left", no_wrap=on_right, overflow="fold")
     for row in rows:
         table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
@@ -151,7 +154,7 @@ def show_plan(
     ]
     columns = ("feed", "data source", "mode", "users", "added", "removed", "unchanged", "rejected", "guard")
     destination = plans[0].batch.destination if plans else "-"
-    _table(f"Plan for {destination}", columns, rows, "users added removed unchanged rejected")
+    _table(f"Plan for {destination}", columns, rows, ("users", "added", "removed", "unchanged", "rejected"))
     reasons: dict[str, dict[str, int]] = {}
     for plan in plans:
         for reason, count in plan.rejected.items():
@@ -161,7 +164,7 @@ def show_plan(
             (reason, sum(by_feed.values()), project.rules.says(reason), ", ".join(by_feed))
             for reason, by_feed in sorted(reasons.items(), key=lambda item: -sum(item[1].values()))
         ]
-        _table("Rejected rows", ("reason", "rows", "what is wrong", "feeds"), rejected, "rows")
+        _table("Rejected rows", ("reason", "rows", "what is wrong", "feeds"), rejected, ("rows",))
     if mismatches:
         mismatch_rows = [
             (
@@ -176,7 +179,7 @@ def show_plan(
             "Users who can't be reached: their ID is spelled otherwise on the site (IDs match exactly)",
             ("data source", "difference", "users", "share"),
             mismatch_rows,
-            "users share",
+            ("users", "share"),
         )
 
 
@@ -216,7 +219,7 @@ def show_report(report: Report, as_json: bool) -> None:
         for outcome in report.outcomes
         for file in outcome.files
     ]
-    _table("Delivered", ("feed", "status", "lines", "bytes", "file"), rows, "lines bytes")
+    _table("Delivered", ("feed", "status", "lines", "bytes", "file"), rows, ("lines", "bytes"))
 
 
 def _delivery_json(outcome: Outcome) -> dict[str, Any]:
@@ -232,6 +235,60 @@ def _delivery_json(outcome: Outcome) -> dict[str, Any]:
             for f in outcome.files
         ],
     }
+
+
+def show_check(report: CheckReport, as_json: bool) -> None:
+    """What Audience Manager would report of the files, in its words."""
+    if as_json:
+        _print_json(report.as_dict())
+        return
+    columns = (
+        "file",
+        "records received",
+        "format errors",
+        "invalid AAM ID",
+        "invalid device ID",
+        "traits failed validation",
+        "warnings",
+        "stored records",
+        "verdict",
+    )
+    rows = [
+        (
+            file.file,
+            file.records_received,
+            file.format_errors,
+            file.invalid_aam_id,
+            file.invalid_device_id,
+            file.traits_failed_validation,
+            file.warnings,
+            file.stored_records,
+            "ok" if file.ok else "refused" if not file.stored_records else "refused in part",
+        )
+        for file in report.files
+    ]
+    _table("Audience Manager would report", columns, rows, columns[1:-1])
+    for file in report.files:
+        for title, problems, counts in (
+            ("errors", file.errors, file.reasons),
+            ("warnings", file.warning_samples, file.warning_reasons),
+        ):
+            samples = [
+                (
+                    "-" if found.line is None else found.line,
+                    found.reason,
+                    found.sample,
+                    file.says.get(found.reason, ""),
+                )
+                for found in problems
+            ]
+            if samples:
+                total = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
+                _table(
+                    f"{file.file}: {title} ({total}), the first of each",
+                    ("line", "reason", "sample", "what is wrong"),
+                    samples,
+                )
 
 
 def show_status(stories: list[tuple[Delivery, list[DeliveryFile]]], as_json: bool) -> None:
@@ -261,7 +318,7 @@ def show_status(stories: list[tuple[Delivery, list[DeliveryFile]]], as_json: boo
         "removed",
         "note, files",
     )
-    _table("Deliveries", columns, rows, "users added removed")
+    _table("Deliveries", columns, rows, ("users", "added", "removed"))
 
 
 def _story_json(delivery: Delivery, files: list[DeliveryFile]) -> dict[str, Any]:
