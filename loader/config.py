@@ -7,6 +7,7 @@ stands once.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,11 @@ class Feed(_Settings):
     mode: Literal["sync", "overwrite"]
     target_dpid: int | None = Field(None, ge=0)
     guard: dict[str, Any] = {}
+
+    @property
+    def traits_dpid(self) -> int:
+        """The data source whose traits the IDs qualify for."""
+        return self.dpid if self.target_dpid is None else self.target_dpid
 
 
 class IdSync(_Settings):
@@ -166,6 +172,12 @@ class Project(BaseModel):
             return self.vars.data_sources[dpid].name
         return f"{self.rules.global_id_type(dpid)} (global)"
 
+    def require_full_possible(self, feeds: Sequence[str]) -> None:
+        """Raise ConfigError when one of `feeds`, sent as .overwrite, would erase what another feed has sent."""
+        for name in feeds:
+            if name in self.vars.feeds:
+                _prove_overwrites_nobody(self, "--full", name)
+
     def select(self, names: list[str] | None) -> list[str]:
         """The feeds that `--select` names, in delivery order; all of them without it.
 
@@ -236,7 +248,21 @@ def _prove_feeds(project: Project) -> None:
             raise ConfigError(
                 f"{where}.target_dpid: data source {feed.target_dpid} is not in vars.data_sources; add it there"
             )
+        if feed.mode == "overwrite":
+            _prove_overwrites_nobody(project, where, name)
         _prove_guard(project, where, name)
+
+
+def _prove_overwrites_nobody(project: Project, where: str, name: str) -> None:
+    """An .overwrite replaces all that a user has in the data source of the traits. [inbound-s3-filenames]"""
+    feeds = project.vars.feeds
+    place = feeds[name].dpid, feeds[name].traits_dpid
+    for other, feed in feeds.items():
+        if other != name and (feed.dpid, feed.traits_dpid) == place:
+            raise ConfigError(
+                f"{where}: an overwrite of feed {name} would erase what feed {other} sends, for both go into data"
+                f" source {place[1]} with the same IDs; give one of them a target_dpid of its own"
+            )
 
 
 def _prove_id_syncs(project: Project) -> None:
