@@ -26,12 +26,13 @@ def dbt_build(project: Project, target: str, variables: Mapping[str, object], *,
     DeliveryError when a model or test fails; each names the model and says dbt's first line.
     """
     began = time.time()
-    command = [sys.executable, "-m", "dbt.cli.main", "build", "--project-dir", str(project.root)]
+    root = project.root.absolute()
+    command = [sys.executable, "-m", "dbt.cli.main", "build", "--project-dir", str(root)]
     command += ["--target", target, "--vars", json.dumps(variables)]
     # unit tests prove the SQL when it is edited (dbt build, dbt test), not the data of a run
     command += ["--exclude-resource-type", "unit_test"]
     if not os.environ.get("DBT_PROFILES_DIR") and (project.root / "profiles.yml").is_file():
-        command += ["--profiles-dir", str(project.root)]
+        command += ["--profiles-dir", str(root)]
     said: deque[str] = deque(maxlen=400)
     with subprocess.Popen(
         command,
@@ -40,12 +41,17 @@ def dbt_build(project: Project, target: str, variables: Mapping[str, object], *,
         text=True,
         encoding="utf-8",
         errors="replace",
+        cwd=root,  # where a relative path of the profile begins, for dbt as for the loader
     ) as process:
         assert process.stdout is not None  # noqa: S101  # it is a pipe
-        for line in process.stdout:
-            said.append(_COLOURS.sub("", line))
-            if not quiet:
-                sys.stderr.write(line)
+        try:
+            for line in process.stdout:
+                said.append(_COLOURS.sub("", line))
+                if not quiet:
+                    sys.stderr.write(line)
+        except BaseException:
+            process.terminate()  # nobody would deliver what it builds
+            raise
         code = process.wait()
     if code == 0:
         return
@@ -80,11 +86,7 @@ def _failed_nodes(project: Project, began: float) -> list[str]:
 def _one_line(message: str) -> str:
     """dbt's message without its heading, file names and the `compiled code at` trailer."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    body = [
-        line
-        for line in lines
-        if not line.startswith(("Compilation Error in", "Database Error in", ">", "compiled "))
-    ]
+    body = [line for line in lines if not re.match(r"[A-Z][a-z]+ Error in |>|compiled ", line)]
     return (body or lines or ["failed"])[0]
 
 

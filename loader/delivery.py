@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from loader import state
 from loader.config import Project
+from loader.destinations import CannotListError, Stored
 from loader.errors import AamError, ConfigError, DeliveryError, GuardError
 from loader.filenames import FileName, IdSyncName, InboundName, object_key, picked_up_names
 from loader.state import Batch, Delivery, DeliveryFile
@@ -35,7 +36,8 @@ log = logging.getLogger("aam")
 
 # Files that are checked and uploaded while the next one is written. S3 sends the parts of each in parallel too.
 UPLOADS_AT_ONCE = 2
-
+# [amazon-s3]
+KEPT_AT_DESTINATION = timedelta(days=30)
 
 _Sending = dict[str, tuple[DeliveryFile, "Future[float]"]]
 
@@ -77,8 +79,8 @@ class Run:
 
     @property
     def spool(self) -> Path:
-        """The folder of files on their way."""
-        return self.project.root / self.project.vars.spool_dir
+        """The folder of files on their way; another dbt target has another, for its deliveries may be named alike."""
+        return self.project.root / self.project.vars.spool_dir / self.warehouse.name
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,9 @@ def guard_verdict(project: Project, batch: Batch) -> list[str]:
     """
     guards = project.guards_of(batch.feed)
     against = []
+    if batch.users_before and not batch.users_total and batch.kind == "data":
+        # whatever the shares allow
+        against.append(f"the feed came up empty: all {batch.users_before:,} users would lose their signals")
     if batch.base_delivery_id is None and batch.users > guards.max_first:
         against.append(f"first delivery of {batch.users:,} users, more than max_first {guards.max_first:,}")
     shares = [
@@ -136,14 +141,18 @@ def guard_verdict(project: Project, batch: Batch) -> list[str]:
 def deliver(run: Run, feeds: Sequence[str]) -> Report:
     """Finish what is open, then deliver the built batches of `feeds`, ID syncs first.
 
-    One feed's failure stops that feed only; its error is in the report. Raises ConfigError when there is no whole
-    build to deliver, or when it was made for something else.
+    One feed's failure stops that feed only. All errors are in the report, beside what was delivered in spite of them;
+    a ConfigError when there is no whole build to deliver, or when it was made for something else.
     """
     report = finish_open(run, feeds)
     stopped = {error.feed for error in report.errors if isinstance(error, FeedError)}
-    batches = state.read_batches(run.warehouse, run.project, feeds)
-    _require_built_for(run, batches)
-    state.require_whole_build(run.warehouse, run.project, batches)
+    try:
+        batches = state.read_batches(run.warehouse, run.project, feeds)
+        _require_built_for(run, batches)
+        state.require_whole_build(run.warehouse, run.project, batches)
+    except AamError as error:
+        report.errors.append(error)
+        return report
     for batch in batches:
         if batch.feed in stopped:
             continue
@@ -244,7 +253,7 @@ def _deliver_batch(run: Run, batch: Batch) -> Outcome | None:
             f" or send it with --force-feed {batch.feed}"
         )
     if last:
-        _mind_the_order(run, last, batch)
+        forced = _mind_the_order(run, last, batch) or forced
     delivery = state.begin(run.warehouse, run.project, batch, _file_root(run, batch), forced=forced)
     log.info(
         "exporting",
@@ -253,38 +262,48 @@ def _deliver_batch(run: Run, batch: Batch) -> Outcome | None:
     return _export_and_send(run, delivery)
 
 
-def _mind_the_order(run: Run, last: Delivery, batch: Batch) -> None:
-    """Audience Manager processes files in any order [amazon-s3]: two that contradict must not wait together."""
-    if run.settings.type == "directory":
-        return  # nobody picks files up there
-    files = [
-        f for f in state.read_files(run.warehouse, run.project, last.delivery_id) if f.status == "uploaded"
-    ]
-    waiting = [f for f in files if f.picked_up_at is None and not _picked_up(run, f)]
-    if not waiting:
-        return
-    users = state.opposite_users(run.warehouse, run.project, last, batch) if batch.kind == "data" else 0
+def _mind_the_order(run: Run, last: Delivery, batch: Batch) -> bool:
+    """Audience Manager processes files in any order [amazon-s3]: two that contradict must not wait together.
+
+    Returns whether that was passed by force. Where the destination does not tell what is there, nobody can know.
+    """
+    if run.settings.type == "directory" or batch.kind == "id_sync":
+        return False  # nobody picks files up there; ID pairs contradict nothing
+    files = state.read_files(run.warehouse, run.project, last.delivery_id)
+    unseen = [file for file in files if file.status == "uploaded" and file.picked_up_at is None]
+    if not unseen:
+        return False
+    users = state.opposite_users(run.warehouse, run.project, last, batch)
     if not users:
-        return
+        return False
+    try:
+        waiting = [file for file in unseen if not _picked_up(run, file)]
+    except CannotListError as error:
+        log.info("%s", f"feed {batch.feed}: whether earlier files were picked up can't be known: {error}")
+        return False
+    if not waiting:
+        return False
     message = (
         f"{waiting[0].name} is not picked up yet and says the opposite of this delivery for {users:,} users;"
         " Audience Manager may process them in any order"
     )
-    if run.project.vars.on_unprocessed == "hold" and not run.options.forces(batch.feed):
+    held = run.project.vars.on_unprocessed == "hold"
+    if held and not run.options.forces(batch.feed):
         raise GuardError(
             f"{message}; deliver again once it is picked up, or send it with --force-feed {batch.feed}"
         )
     log.warning("%s", f"feed {batch.feed}: {message}")
+    return held
 
 
 def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
     """Make the files, and send each while the next is made; then commit."""
     began = time.monotonic()
     spool = run.spool / delivery.delivery_id
+    made = 0
     try:
         with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
             sending: _Sending = {}
-            made = 0
             try:
                 for file in _made_files(run, delivery, spool):
                     state.add_file(run.warehouse, run.project, delivery, file)
@@ -303,7 +322,8 @@ def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
                 raise
         return _commit(run, delivery, time.monotonic() - began)
     except AamError as error:
-        _fail(run, delivery, error)
+        # part of an export is of no use to the next run, and the disk may be full
+        _fail(run, delivery, error, keep_spool=made == delivery.lines)
         raise
 
 
@@ -325,9 +345,9 @@ def _outcome(run: Run, delivery: Delivery) -> Outcome:
     return Outcome(now, [file for file in files if file.status != "superseded"])
 
 
-def _fail(run: Run, delivery: Delivery, error: AamError) -> None:
+def _fail(run: Run, delivery: Delivery, error: AamError, *, keep_spool: bool = True) -> None:
     """Record a failure, if the warehouse still answers; else the delivery stands open, which the next run finishes."""
-    if isinstance(error, CheckFailedError):
+    if isinstance(error, CheckFailedError) or not keep_spool:
         shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
     try:
         state.move(run.warehouse, run.project, delivery, "failed", reason=str(error))
@@ -341,12 +361,16 @@ def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryF
 
     limits = run.project.vars.limits
     schema = run.project.inbound_schema
+    # of this batch alone: somebody may be building another one meanwhile
     if delivery.kind == "data":
-        sql = f"select line, lines from {schema}.file_lines where feed = $1"
+        sql = f"select line, lines from {schema}.file_lines where feed = $1 and batch_id = $2"
     else:
-        sql = f"select ids || chr(10) as line, 1 as lines from {schema}.id_sync_lines where id_sync = $1"
+        sql = (
+            f"select ids || chr(10) as line, 1 as lines from {schema}.id_sync_lines"
+            " where id_sync = $1 and batch_id = $2"
+        )
     parts = write_parts(
-        run.warehouse.stream(sql, [delivery.feed]),
+        run.warehouse.stream(sql, [delivery.feed, delivery.batch_id]),
         spool,
         split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
         max_plain_bytes=limits.max_plain_bytes,
@@ -459,13 +483,14 @@ def _finish(run: Run, delivery: Delivery) -> Outcome | None:
     ]
     log.info("finishing", extra={"fields": {"delivery": delivery.delivery_id, "feed": delivery.feed}})
     complete = bool(files) and sum(file.lines for file in files) == delivery.lines
-    if complete and all(_at_destination(run, file) or _spooled_whole(file) for file in files):
+    if complete and all(_can_be_sent(run, file) for file in files):
         return _send_again(run, delivery, files)
     if delivery.status == "failed" or not _still_built(run, delivery):
         _give_up(run, delivery, delivery.reason or "its spool was not whole and the outbox was built anew")
         return None
     for file in files:
         _take_back(run, file)
+    shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
     return _export_and_send(
         run, state.restart(run.warehouse, run.project, delivery, _file_root(run, delivery))
     )
@@ -490,11 +515,29 @@ def _send_again(run: Run, delivery: Delivery, files: Sequence[DeliveryFile]) -> 
         raise
 
 
+def _can_be_sent(run: Run, file: DeliveryFile) -> bool:
+    """Whether the file is there, or could be put there from the spool: whole, and its key not taken by another."""
+    stored = _stored(run, file)
+    if stored:
+        return _is_ours(stored, file)
+    return _seen_picked_up(run, file) or _spooled_whole(file)
+
+
 def _at_destination(run: Run, file: DeliveryFile) -> bool:
     """Whether the very file stands there, or stood there and has been picked up since."""
-    stored = run.destination.head(file.object_key)
-    if stored is None:
-        return file.status == "uploaded" and _picked_up(run, file)
+    stored = _stored(run, file)
+    return _is_ours(stored, file) if stored else _seen_picked_up(run, file)
+
+
+def _stored(run: Run, file: DeliveryFile) -> Stored | None:
+    """What stands under the file's key; None also where the destination won't tell: an upload finds out."""
+    try:
+        return run.destination.head(file.object_key)
+    except CannotListError:
+        return None
+
+
+def _is_ours(stored: Stored, file: DeliveryFile) -> bool:
     return stored.bytes == file.bytes and stored.checksum in (None, file.sha256)
 
 
@@ -514,56 +557,71 @@ def _sha256(content: BinaryIO) -> str:
 
 
 def _still_built(run: Run, delivery: Delivery) -> bool:
-    batches = state.read_batches(run.warehouse, run.project, [delivery.feed])
-    return batches[0].batch_id == delivery.batch_id
+    try:
+        [batch] = state.read_batches(run.warehouse, run.project, [delivery.feed])
+    except ConfigError:
+        return False  # the last build did not know the feed
+    return batch.batch_id == delivery.batch_id
 
 
 def _give_up(run: Run, delivery: Delivery, reason: str) -> None:
-    """Take back what lies at the destination. If any of it was there, Audience Manager may have read it."""
-    arrived = False
+    """Take back what lies at the destination.
+
+    The delivery stays `uncertain`, for a part may have been read before: whatever it said is sent again as it is then.
+    """
     for file in state.read_files(run.warehouse, run.project, delivery.delivery_id):
-        taken_back = file.status == "superseded" or _take_back(run, file)
-        arrived = arrived or taken_back
+        if file.status != "superseded":
+            _take_back(run, file)
     log.warning("%s", f"delivery {delivery.delivery_id} is abandoned: {reason}")
-    state.move(run.warehouse, run.project, delivery, "abandoned", reason=reason, uncertain=arrived)
+    state.move(run.warehouse, run.project, delivery, "abandoned", reason=reason)
     shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
 
 
-def _take_back(run: Run, file: DeliveryFile) -> bool:
-    """Remove a file from the destination where that is allowed; whether it was there, as far as is known."""
+def _take_back(run: Run, file: DeliveryFile) -> None:
+    """Remove a file from the destination, where that is allowed and the file is ours."""
     try:
-        there = run.destination.head(file.object_key) is not None
-        run.destination.delete(file.object_key)
+        stored = _stored(run, file)
+        if stored is None or _is_ours(stored, file):
+            run.destination.delete(file.object_key)  # also what an interrupted upload left
     except AamError as error:
         log.warning("%s", f"{file.uri} could not be taken back: {error}")
-        return True
-    return there or file.status == "uploaded"
 
 
 def refresh_picked_up(run: Run) -> list[DeliveryFile]:
     """Look for `.processed` beside or in place of each delivered file, and record when it was seen [amazon-s3].
 
-    Returns the files that are not picked up though older than `not_picked_up_hours`.
+    Returns the files that are not picked up though older than `not_picked_up_hours`; a directory's never are. Files
+    of more than 30 days ago are passed over: Audience Manager keeps them no longer. Raises CannotListError.
     """
     late = []
     hours = run.project.vars.not_picked_up_hours
+    now = datetime.now(timezone.utc)
     for delivery in state.read_deliveries(
         run.warehouse, run.project, destination=run.destination.name, statuses=("delivered",)
     ):
         for file in state.read_files(run.warehouse, run.project, delivery.delivery_id):
-            if file.status != "uploaded" or file.picked_up_at is not None or _picked_up(run, file):
+            age = now - (file.uploaded_at or delivery.changed_at)
+            if file.status != "uploaded" or file.picked_up_at is not None or age > KEPT_AT_DESTINATION:
                 continue
-            age = datetime.now(timezone.utc) - (file.uploaded_at or delivery.changed_at)
-            if age > timedelta(hours=hours):
+            if not _picked_up(run, file) and age > timedelta(hours=hours):
                 late.append(file)
-    return late
+    return [] if run.settings.type == "directory" else late
+
+
+def _seen_picked_up(run: Run, file: DeliveryFile) -> bool:
+    """As `_picked_up`; False also where the destination won't tell."""
+    try:
+        return _picked_up(run, file)
+    except CannotListError:
+        return False
 
 
 def _picked_up(run: Run, file: DeliveryFile) -> bool:
+    """Whether Audience Manager has renamed the file; records when. Raises CannotListError."""
     folder = file.object_key.rpartition("/")[0]
-    for name in picked_up_names(file.name):
-        stored = run.destination.head(f"{folder}/{name}")
-        if stored:
+    keys = [f"{folder}/{name}" for name in picked_up_names(file.name)]
+    for stored in run.destination.list(f"{folder}/{file.name.partition('.')[0]}."):
+        if stored.key in keys:
             seen = stored.modified or datetime.now(timezone.utc)
             state.mark_picked_up(run.warehouse, run.project, file.name, seen)
             return True
@@ -576,9 +634,11 @@ def sweep_spool(run: Run) -> None:
     if not run.spool.is_dir():
         return
     for folder in run.spool.iterdir():
+        # one that the warehouse does not know may be on its way from another warehouse
         delivery = state.find_delivery(run.warehouse, run.project, folder.name)
-        ended = delivery is None or delivery.status in ("delivered", "abandoned")
-        if ended and (delivery is None or datetime.now(timezone.utc) - delivery.changed_at > keep):
+        if delivery is None or delivery.status not in ("delivered", "abandoned"):
+            continue
+        if datetime.now(timezone.utc) - delivery.changed_at > keep:
             shutil.rmtree(folder, ignore_errors=True)
 
 

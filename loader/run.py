@@ -20,6 +20,7 @@ from loader.config import (
 from loader.delivery import FeedError, Options, Report, Run, deliver, finish_open, sweep_spool
 from loader.destinations import Destination, DestinationSettings, open_destination
 from loader.encryption import Encryption, prepare_encryption
+from loader.errors import AamError
 from loader.warehouse import open_warehouse
 
 
@@ -66,22 +67,29 @@ def build_and_deliver(
 ) -> Report:
     """`aam run`: under one lock, finish open deliveries, `dbt build`, deliver.
 
-    A feed whose open delivery can't be finished is left out, its error in the report. Raises LockedError when another
-    run holds the warehouse, and what dbt_build and deliver raise.
+    A feed whose open delivery can't be finished is left out. All errors are in the report, those of the build too,
+    beside what was delivered in spite of them. Raises LockedError when another run holds the warehouse.
     """
+    if options.full:
+        place.project.require_full_possible(feeds)
     build_vars = {**(variables or {}), "destination": place.destination_name, "full": options.full}
     with _held(place):
         before = _finish_before_build(place, feeds, options)
         stopped = {error.feed for error in before.errors if isinstance(error, FeedError)}
-        dbt_build(place.project, place.target, build_vars, quiet=quiet)
-        with opened(place, options) as run:
-            report = deliver(run, [feed for feed in feeds if feed not in stopped])
-            sweep_spool(run)
+        try:
+            dbt_build(place.project, place.target, build_vars, quiet=quiet)
+            with opened(place, options) as run:
+                report = deliver(run, [feed for feed in feeds if feed not in stopped])
+                sweep_spool(run)
+        except AamError as error:
+            report = Report(errors=[error])
     return Report(before.outcomes + report.outcomes, before.errors + report.errors)
 
 
 def deliver_built(place: Place, feeds: list[str], options: Options) -> Report:
     """`aam deliver`: what the last build prepared, after finishing open deliveries."""
+    if options.full:
+        place.project.require_full_possible(feeds)
     with locked(place, feeds, options) as run:
         report = deliver(run, feeds)
         sweep_spool(run)

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, TypeVar
 
 from loader.config import Project
@@ -141,10 +141,19 @@ def require_whole_build(warehouse: Warehouse, project: Project, batches: Sequenc
     for table in ("trait_rows", "user_lines", "rejected_rows", "id_sync_rows"):
         found = {row["batch_id"] for row in warehouse.rows(f"select batch_id from {schema}.{table} limit 1")}
         if found - expected:
-            raise ConfigError(
-                f"the build is torn: {schema}.{table} and {schema}.batches come from different builds;"
-                " build them together: `aam run`, or `dbt build`"
-            )
+            raise _torn(f"{schema}.{table} and {schema}.batches come from different builds")
+    # What a delivery can't write down, it must not send.
+    for kind, ledger, feed in (("data", "user_ledger", "feed"), ("id_sync", "id_ledger", "id_sync")):
+        sql = f"select distinct {feed} as feed from {project.vars.aam_state_schema}.{ledger} where batch_id = $1"
+        found = {row["feed"] for batch_id in expected for row in warehouse.rows(sql, [batch_id])}
+        for batch in batches:
+            changes = batch.signals_added + batch.signals_removed
+            if batch.kind == kind and changes and batch.feed not in found:
+                raise _torn(f"{ledger} knows nothing of the {changes:,} changes of feed {batch.feed}")
+
+
+def _torn(what: str) -> ConfigError:
+    return ConfigError(f"the build is torn: {what}; build all together: `aam run`, or `dbt build`")
 
 
 def rejected_reasons(warehouse: Warehouse, project: Project) -> dict[str, dict[str, int]]:
@@ -254,12 +263,13 @@ def opposite_users(warehouse: Warehouse, project: Project, earlier: Delivery, ba
 def begin(
     warehouse: Warehouse, project: Project, batch: Batch, file_root: Callable[[int], str], *, forced: bool
 ) -> Delivery:
-    """Record a new delivery as `exporting`.
+    """Record a new delivery as `exporting`, and as `uncertain`, so that a build made from now on reckons with it.
 
     Its file timestamp is now, or the first second after in which no delivery has file names that begin alike;
     `file_root` gives that beginning for a timestamp.
     """
     timestamp = _free_timestamp(warehouse, project, batch.feed, file_root)
+    began = _after_all_others(warehouse, project)
     delivery = Delivery(
         delivery_id=f"{batch.feed}-{timestamp}",
         feed=batch.feed,
@@ -271,7 +281,7 @@ def begin(
         status="exporting",
         reason=None,
         forced=forced,
-        uncertain=False,
+        uncertain=True,
         file_timestamp=timestamp,
         file_root=file_root(timestamp),
         lines=batch.lines,
@@ -280,8 +290,8 @@ def begin(
         signals_removed=batch.signals_removed,
         rejected=batch.rejected,
         users_total=batch.users_total,
-        started_at=_now(),
-        changed_at=_now(),
+        started_at=began,
+        changed_at=began,
         holder=_holder(),
     )
     with warehouse.transaction():
@@ -337,13 +347,9 @@ def move(
 
 
 def add_file(warehouse: Warehouse, project: Project, delivery: Delivery, file: DeliveryFile) -> None:
-    """Record a made file; from now on a part of the delivery may stand at the destination."""
-    schema = project.vars.aam_state_schema
+    """Record a made file; from now on it may stand at the destination."""
     with warehouse.transaction():
-        _insert(warehouse, f"{schema}.delivery_files", file)
-        warehouse.execute(
-            f"update {schema}.deliveries set uncertain = true where delivery_id = $1", [delivery.delivery_id]
-        )
+        _insert(warehouse, f"{project.vars.aam_state_schema}.delivery_files", file)
         _event(warehouse, project, delivery, "made", file=file)
 
 
@@ -386,6 +392,13 @@ def _free_timestamp(
     while warehouse.rows(sql, [file_root(timestamp), f"{feed}-{timestamp}"]):
         timestamp += 1
     return timestamp
+
+
+def _after_all_others(warehouse: Warehouse, project: Project) -> datetime:
+    """Now, or just after the latest delivery began: their order is the state, whatever a host's clock says."""
+    rows = warehouse.rows(f"select max(started_at) as latest from {project.vars.aam_state_schema}.deliveries")
+    latest: datetime | None = rows[0]["latest"]
+    return max(_now(), latest + timedelta(microseconds=1)) if latest else _now()
 
 
 def _insert(warehouse: Warehouse, table: str, row: Delivery | DeliveryFile) -> None:

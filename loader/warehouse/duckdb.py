@@ -105,7 +105,12 @@ def file_lock(path: str) -> Iterator[None]:
 
     The kernel lets go of it when the process ends, however it ends. Raises LockedError with the holder.
     """
-    handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}.lock cannot be made: {error.strerror}; check `path` of the target in profiles.yml"
+        ) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -86,11 +86,14 @@ class PostgresWarehouse:
         """See Warehouse: an advisory lock a feed, on a connection of its own, which ends with the process."""
         with closing(self._connect()) as connection, closing(connection.cursor()) as cursor:
             holder = f"aam {socket.gethostname()} process {os.getpid()}"
-            cursor.execute("select set_config('application_name', $1, false)", [holder[:63]])
-            cursor.fetchall()
+            with self._clear_errors():
+                cursor.execute("select set_config('application_name', $1, false)", [holder[:63]])
+                cursor.fetchall()
             for feed in feeds:
-                cursor.execute(f"select pg_try_advisory_lock({LOCK_CLASS}, hashtext($1))", [feed])
-                if not cursor.fetchone()[0]:
+                with self._clear_errors():
+                    cursor.execute(f"select pg_try_advisory_lock({LOCK_CLASS}, hashtext($1))", [feed])
+                    is_ours = cursor.fetchone()[0]
+                if not is_ours:
                     raise LockedError(f"feed {feed} is in use by another run{self._holder(feed)}")
             yield
 
@@ -99,6 +102,7 @@ class PostgresWarehouse:
             "select application_name as name, to_char(backend_start, 'YYYY-MM-DD\"T\"HH24:MI:SSOF') as since"
             " from pg_locks inner join pg_stat_activity using (pid)"
             f" where locktype = 'advisory' and granted and classid = {LOCK_CLASS}"
+            " and pg_locks.database = (select oid from pg_database where datname = current_database())"
             " and objid::bigint = (hashtext($1)::bigint & 4294967295)",
             [feed],
         )
