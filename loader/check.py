@@ -85,7 +85,7 @@ COUNTED_REASONS = {
     "too_many_hashed_emails": "the customer has more hashed e-mails than limits.hashed_emails_per_customer",
 }
 
-_BLOCK = 1 << 22  # plain bytes examined at a time
+_BLOCK = 1 << 21  # plain bytes examined at a time
 _SAMPLE = 200  # characters of a line in a report
 _WORKERS = min(4, os.cpu_count() or 1)
 _BUCKETS = 1 << 20  # user IDs are first counted by hash, so that memory doesn't grow with them
@@ -558,7 +558,7 @@ def _blocks(opener: _Opener, limits: Limits, tally: _Tally) -> Iterator[_Block]:
         lines = text.rstrip(b"\n")
         if lines:
             while blank:  # so they were not the last
-                some = min(blank, _BLOCK >> 4)
+                some = min(blank, _BLOCK >> 3)
                 yield number, b"\n" * (some - 1)
                 number += some
                 blank -= some
@@ -744,12 +744,13 @@ def _data_form(
             when trait_dpid <> '{own}' then 2 end"""
     sql = f"""
         with texts as ({lines}),
-        users as (
+        fields as (
             select *,
                 split_part(text, chr(9), 1) as id,
                 case when contains(text, chr(9)) then substr(text, instr(text, chr(9)) + 1) end as signals
             from texts
         ),
+        users as materialized (select *, {id_broken} as id_broken from fields),
         elements as materialized (
             select number, unnest(
                 case
@@ -759,15 +760,16 @@ def _data_form(
                 end
             ) as element
             from users
-            where signals is not null and not {_ODD_QUOTES}
+            where signals is not null and id_broken is null and not {_ODD_QUOTES}
         ),
         -- The same signals stand in many lines: each is judged once.
-        different as (select distinct element, trim(element, ' ') as signal from elements),
+        different as (select distinct element from elements),
+        trimmed as (select element, trim(element, ' ') as signal from different),
         parsed as (
             select *,
                 contains(signal, '=') as has_key,
                 regexp_extract(signal, '(?s)^("[^"]*"|[^=]*?)[ ]*=[ ]*(.*)$', ['key', 'value']) as pair
-            from different
+            from trimmed
         ),
         unquoted as (
             select
@@ -832,7 +834,7 @@ def _data_form(
                 when signals is null and {not overwrite or name.partner} and {_SEEMS_SIGNALS}
                     then {_code("no_tab")}
                 else coalesce(
-                    {id_broken},
+                    id_broken,
                     case
                         when {_ODD_QUOTES} then {_code("unbalanced_quote")}
                         when {not overwrite} and coalesce(no_signals, true) then {_code("no_signals")}
@@ -1002,11 +1004,12 @@ def _breaks(rule: Rule, text: str) -> bool:
 def _doubtful_pairs(rules: Rules) -> tuple[str, ...] | None:
     """Patterns for a line of quoted pairs; one matches wherever a key or value breaks a rule. None: can't be told.
 
-    Each begins with literal text, which RE2 finds fast.
+    They need not be tried on text without quotes. Each begins with literal text, which RE2 finds fast.
     """
     patterns = []
     for about, begin, end in (("signal_value", '="', '"'), ("signal_key", '"', '"=')):
-        parts = []
+        # Traits and integration codes may be written as quoted pairs, too.
+        parts = ['(?:d_sid|d_unsid|ic)"='] if about == "signal_key" else []
         for _, rule in _rules_of(rules, about, "key_value"):
             pattern = rule.matches if rule.contains is None else rule.contains
             if pattern == '"':
@@ -1128,13 +1131,13 @@ def _accepted_schema() -> pa.Schema:
 def _scratch() -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    return duckdb.connect(
-        config={
-            "memory_limit": _MEMORY,
-            "temp_directory": tempfile.gettempdir(),
-            "preserve_insertion_order": False,
-        }
+    warehouse = duckdb.connect(
+        config={"memory_limit": _MEMORY, "temp_directory": tempfile.gettempdir(), "preserve_insertion_order": False}
     )
+    warehouse.execute("set enable_progress_bar = false")
+    # DuckDB can't know that what streams in is the larger side of a join, and would hold that one in memory.
+    warehouse.execute("set disabled_optimizers = 'join_order,build_side_probe_side'")
+    return warehouse
 
 
 @contextmanager
@@ -1215,7 +1218,9 @@ def _examine(
     for reason, there_is_one, find in byte_faults:
         if there_is_one:
             fault = find()
-            refused.append((reason, "format_errors", numbers.filter(fault), lines.filter(fault)))
+            # The line may have been refused for another reason before.
+            if pc.any(fault).as_py():
+                refused.append((reason, "format_errors", numbers.filter(fault), lines.filter(fault)))
             sound = pc.invert(fault)
             numbers, lines = numbers.filter(sound), lines.filter(sound)
     if lengths["max"] >= limits.line_bytes:
@@ -1223,7 +1228,7 @@ def _examine(
         warned.append(("line_at_limit", numbers.filter(at_limit), lines.filter(at_limit)))
 
     lines = lines.view(pa.string())
-    plain, columns = _find_plain(form, lines)
+    plain, columns = _find_plain(form, lines, form.doubtful if b'"' in text else ())
     if columns is not None:
         accepted = [_accepted(numbers, lines, *columns)]
         failed = 0
@@ -1263,7 +1268,9 @@ def _accepted(numbers: pa.Array, lines: pa.Array, ids: pa.Array, values: pa.Arra
     return pa.record_batch([numbers, ids, values, lines], schema=_accepted_schema())
 
 
-def _find_plain(form: _Form, lines: pa.Array) -> tuple[pa.Array, tuple[pa.Array, pa.Array] | None]:
+def _find_plain(
+    form: _Form, lines: pa.Array, doubtful: tuple[str, ...]
+) -> tuple[pa.Array, tuple[pa.Array, pa.Array] | None]:
     """Which lines are plain, and when all are, their IDs and values."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -1271,7 +1278,7 @@ def _find_plain(form: _Form, lines: pa.Array) -> tuple[pa.Array, tuple[pa.Array,
     if form.plain is None or not len(lines):
         return pa.repeat(pa.scalar(False), len(lines)), None
     plain = pc.match_substring_regex(lines, form.plain)
-    for pattern in form.doubtful:
+    for pattern in doubtful:
         plain = pc.and_not(plain, pc.match_substring_regex(lines, pattern))
     everywhere = pc.all(plain).as_py()
     likely = lines if everywhere else lines.filter(plain)
