@@ -15,6 +15,7 @@ import os
 import platform
 import shlex
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,7 @@ class Run:
 
     seconds: float
     megabytes: float
+    cpu_seconds: float  # of the process and its children; servers do their part elsewhere
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class Command:
         with (self.stdin or Path(os.devnull)).open("rb") as stdin, errors.open("w+b") as stderr:
             began = time.perf_counter()
             process = subprocess.Popen(
-                self.arguments, cwd=ROOT, env=env, stdin=stdin, stdout=subprocess.DEVNULL, stderr=stderr
+                self.arguments, cwd=ROOT, env=env, stdin=stdin, stdout=stderr, stderr=stderr
             )
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - began
@@ -122,8 +124,8 @@ class Command:
                 raise SystemExit(
                     f"{shlex.join(self.arguments)[:300]} ended with {process.returncode}:\n{said}"
                 )
-        # Linux counts kilobytes, macOS bytes
-        return Run(seconds, usage.ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024))
+        unit = 1024 * 1024 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
+        return Run(seconds, usage.ru_maxrss / unit, usage.ru_utime + usage.ru_stime)
 
 
 def compare(runs: int, *commands: Command) -> list[list[Run]]:
@@ -131,14 +133,16 @@ def compare(runs: int, *commands: Command) -> list[list[Run]]:
     results: list[list[Run]] = [[] for _ in commands]
     for _ in range(runs):
         for command, result in zip(commands, results, strict=True):
-            result.append(command.run())
-            progress.print(f"  {result[-1].seconds:8.2f} s {result[-1].megabytes:6.0f} MB  {short(command)}")
+            run = command.run()
+            result.append(run)
+            figures = f"{run.seconds:8.2f} s {run.cpu_seconds:8.2f} s CPU {run.megabytes:6.0f} MB"
+            progress.print(f"{figures}  {short(command)}", soft_wrap=True)
     return results
 
 
 def short(command: Command) -> str:
     words = [word.rpartition("/")[2] if word.startswith("/") else word for word in command.arguments]
-    return shlex.join(words)[:110]
+    return " ".join(shlex.join(words)[:110].split())
 
 
 def shell(line: str) -> list[str]:
@@ -159,7 +163,7 @@ def building(bench: Bench, users: int, runs: int) -> Iterator[Row]:
         if bench.engine == "duckdb"
         else bench.psql("-c", BY_HAND)
     )
-    build = Command(bench.dbt("build", "--exclude-resource-type", "unit_test"), bench, bench.forget_builds)
+    build = Command(bench.dbt("build"), bench, bench.forget_builds)
     hand = Command(by_hand, bench, lambda: bench.sql("drop table if exists raw.by_hand"))
     first, theirs = compare(runs, build, hand)
     rows = f"{users * 5:,} trait rows"
@@ -171,7 +175,7 @@ def building(bench: Bench, users: int, runs: int) -> Iterator[Row]:
     bench.forget_deliveries("local")
     Command(bench.deliver(), bench).run()
     bench.sql(CHANGE)
-    (second,) = compare(runs, Command(bench.dbt("build", "--exclude-resource-type", "unit_test"), bench))
+    (second,) = compare(runs, Command(bench.dbt("build"), bench))
     yield Row(f"{name}, 1 % changed", "the first build", second, first, ratio=0.6)
     (status,) = compare(runs, Command(bench.aam("status"), bench))
     yield Row(f"aam status, {bench.engine}", "", status, most=1.5)
@@ -262,7 +266,7 @@ def measure(size: str, runs: int, work: Path, engines: list[str]) -> Iterator[Ro
     built = min(users, MOST_BUILT)
     yield from starting(max(runs, 5))
     with ExitStack() as stack:
-        address = stack.enter_context(data.s3_server(5599))
+        address = stack.enter_context(data.s3_server())
         home, key = stack.enter_context(data.gpg_key(work / "gpg"))
         outputs = {
             "pgp": {
@@ -345,6 +349,7 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, help="also write every run's figures to this file")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the servers would stay
     given.work.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for row in measure(given.size, given.runs, given.work.resolve(), given.engines):
