@@ -275,11 +275,28 @@ def check_file(
         opener = _opener(path, name, parsed.extension, size, rules, tally, decrypt)
         if opener is not None:
             form = _form_of(parsed, rules, known_traits)
-            try:
+            with _said_plainly(name):
                 _check_lines(opener, form, rules, tally)
-            except OSError as error:
-                raise AamError(f"{name} can't be checked: {error.strerror or error}") from error
         return tally.close()
+
+
+@contextmanager
+def _said_plainly(name: str) -> Iterator[None]:
+    """Errors of the machine and of the engines as one line."""
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        yield
+    except OSError as error:
+        raise AamError(
+            f"{name} can't be checked: {error.strerror or error}; is there space left on the disk?"
+        ) from error
+    except (duckdb.Error, pa.ArrowException) as error:
+        message = str(error).splitlines()[0]
+        raise AamError(
+            f"{name} can't be checked: {message}; see the patterns of vars.rules, or free disk space"
+        ) from error
 
 
 # --- The report, as it fills ------------------------------------------------------------------------------------------
@@ -385,21 +402,24 @@ _Block = tuple[int, bytes]
 def _on_disk(source: Path | BinaryIO, name: str, rules: Rules) -> Iterator[tuple[Path | BinaryIO, int]]:
     """What can be read twice, and its size in bytes: users with too many lines are looked up in a second reading."""
     if isinstance(source, Path):
-        try:
-            mode = source.stat().st_mode
-            if stat.S_ISDIR(mode):
-                raise ConfigError(f"{source} is a directory; give files, or a pattern such as {source}/*.gz")
-            with source.open("rb") as file:
-                if stat.S_ISREG(mode):
-                    yield source, os.fstat(file.fileno()).st_size
-                    return
-                source_stream: BinaryIO = cast(BinaryIO, file)
-                with _spooled(source_stream, name, rules) as spooled:
-                    yield spooled
-        except (FileNotFoundError, NotADirectoryError):
-            raise ConfigError(f"{source}: no such file; check the path") from None
-        except PermissionError as error:
-            raise ConfigError(f"{source} can't be read: {error.strerror}; check its permissions") from None
+        with ExitStack() as stack:
+            try:
+                if source.is_dir():
+                    raise ConfigError(
+                        f"{source} is a directory; give files, or a pattern such as {source}/*.gz"
+                    )
+                file = stack.enter_context(source.open("rb"))
+            except (FileNotFoundError, NotADirectoryError):
+                raise ConfigError(f"{source}: no such file; check the path") from None
+            except OSError as error:
+                raise ConfigError(
+                    f"{source} can't be read: {error.strerror}; check its permissions"
+                ) from None
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode):
+                yield source, status.st_size
+            else:
+                yield stack.enter_context(_spooled(cast(BinaryIO, file), name, rules))
         return
     if source.seekable():
         start = source.tell()
@@ -661,6 +681,11 @@ _TRAIT_REASONS = ("unknown_trait", "trait_not_onboarded", "trait_of_other_data_s
 def _form_of(name: filenames.FileName, rules: Rules, traits: Mapping[str, tuple[str, str]] | None) -> _Form:
     reasons: list[tuple[str, Counter_]] = [(reason, "format_errors") for reason in LINE_REASONS]
     for rule in rules.rules:
+        try:
+            for pattern in (rule.matches, rule.contains, rule.unlike):
+                re.compile(pattern or "")
+        except re.error as error:
+            raise ConfigError(f"vars.rules: {rule.reason}: the pattern can't be read: {error}") from None
         reasons += [(rule.reason, counter) for counter in _COUNTERS]
     if isinstance(name, filenames.IdSyncName):
         return _id_sync_form(name, rules, tuple(reasons))
@@ -1132,7 +1157,11 @@ def _scratch() -> duckdb.DuckDBPyConnection:
     import duckdb
 
     warehouse = duckdb.connect(
-        config={"memory_limit": _MEMORY, "temp_directory": tempfile.gettempdir(), "preserve_insertion_order": False}
+        config={
+            "memory_limit": _MEMORY,
+            "temp_directory": tempfile.gettempdir(),
+            "preserve_insertion_order": False,
+        }
     )
     warehouse.execute("set enable_progress_bar = false")
     # DuckDB can't know that what streams in is the larger side of a join, and would hold that one in memory.

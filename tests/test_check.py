@@ -714,3 +714,10 @@ def test_a_missing_file_a_directory_and_an_unreadable_stream(tmp_path: Path) -> 
 
     with pytest.raises(AamError, match="Input/output error"):
         check_file(io.BufferedReader(Broken()), OWN, RULES)
+
+
+def test_a_pattern_that_no_engine_reads_is_one_clear_line() -> None:
+    with pytest.raises(ConfigError, match="new: the pattern can't be read"):
+        check("u1\td_sid=1", rules=with_rule(field="user_id", contains="("))
+    with pytest.raises(AamError, match=r"can't be checked: .*vars\.rules"):
+        check("u1\td_sid=1", rules=with_rule(field="user_id", contains="(?=u)"))
