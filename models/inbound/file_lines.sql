@@ -4,8 +4,8 @@ with user_lines as (
     select * from {{ ref('user_lines') }}
 ),
 
-inbound_lines as (
-    select * from {{ ref('inbound_lines') }}
+packed_lines as (
+    select * from {{ ref('packed_lines') }}
 ),
 
 one_line as (
@@ -22,10 +22,9 @@ several_lines as (
     select
         batch_id,
         feed,
-        string_agg({{ file_line('user_id', 'signals') }}, '' order by line_number) as line,
+        string_agg({{ file_line('user_id', 'signals') }}, '' order by line_number asc) as line,
         count(*) as lines
-    from inbound_lines
-    where (feed, user_id) in (select feed, user_id from user_lines where line_bytes > {{ var('limits').line_bytes }})
+    from packed_lines
     group by batch_id, feed, user_id
 ),
 

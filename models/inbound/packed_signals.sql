@@ -88,6 +88,7 @@ lines as (
 
 final as (
     select
+        cast('{{ invocation_id }}' as {{ dbt.type_string() }}) as batch_id,
         signals.feed,
         signals.user_id,
         signals.signal,

@@ -16,9 +16,13 @@ unchanged_users as (
     from ({{ settled_sets(ref('user_ledger')) }}) as settled
     where
         settled.signals <> ''
+        -- not changed_users: a CTE read twice would be kept in memory whole
         and not exists (
-            select 1 from changed_users
-            where changed_users.feed = settled.feed and changed_users.user_id = settled.user_id
+            select 1 from {{ ref('user_ledger') }} as changed
+            where
+                changed.batch_id = '{{ invocation_id }}'
+                and changed.feed = settled.feed
+                and changed.user_id = settled.user_id
         )
 ),
 

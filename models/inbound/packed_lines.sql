@@ -1,0 +1,35 @@
+-- The lines of users who need more than one.
+{{ config(materialized='view') }}
+with feeds as (
+    {{ configured_feeds() }}
+),
+
+packed_signals as (
+    select * from {{ ref('packed_signals') }}
+),
+
+lines as (
+    select
+        batch_id,
+        feed,
+        user_id,
+        line_number,
+        {{ joined('signal', "','") }} as signals
+    from packed_signals
+    where line_number is not null
+    group by batch_id, feed, user_id, line_number
+),
+
+final as (
+    select
+        lines.batch_id,
+        lines.feed,
+        feeds.mode,
+        lines.user_id,
+        lines.line_number,
+        lines.signals
+    from lines
+    inner join feeds on lines.feed = feeds.feed
+)
+
+select * from final
