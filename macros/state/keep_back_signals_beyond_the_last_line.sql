@@ -39,5 +39,31 @@
     where
         {{ ledger }}.batch_id = '{{ invocation_id }}'
         and {{ ledger }}.feed = kept_back.feed
-        and {{ ledger }}.user_id = kept_back.user_id
+        and {{ ledger }}.user_id = kept_back.user_id;
+    {%- if not var('full') %}
+
+    -- an overwrite that can only say again what it said before is not sent
+    delete from {{ this }}
+    where
+        {{ this }}.line_number is not null
+        and exists (
+            select 1 from {{ ledger }} as unchanged
+            where
+                unchanged.batch_id = '{{ invocation_id }}'
+                and unchanged.added = ''
+                and unchanged.removed = ''
+                and unchanged.feed = {{ this }}.feed
+                and unchanged.user_id = {{ this }}.user_id
+        );
+
+    delete from {{ ledger }}
+    where
+        {{ ledger }}.batch_id = '{{ invocation_id }}'
+        and {{ ledger }}.added = ''
+        and {{ ledger }}.removed = ''
+        and exists (
+            select 1 from {{ this }} as packed
+            where packed.feed = {{ ledger }}.feed and packed.user_id = {{ ledger }}.user_id
+        )
+    {%- endif %}
 {% endmacro %}
