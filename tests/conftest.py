@@ -22,11 +22,6 @@ COPIED = ("dbt_project.yml", "profiles.yml", "destinations.yml", "models", "macr
 Engine = Literal["duckdb", "postgres"]
 Stage = Literal["seeded", "built", "delivered", "changed"]
 
-ENGINES = [
-    pytest.param("duckdb", marks=pytest.mark.xdist_group("duckdb")),
-    pytest.param("postgres", marks=pytest.mark.xdist_group("postgres")),
-]
-
 # What a person's shell may hold and a test must not see.
 _FOREIGN = ("AAM_", "AWS_", "DBT_", "PG")
 
@@ -345,7 +340,18 @@ def postgres_stages(tmp_path_factory: pytest.TempPathFactory, postgres_host: str
     return _Stages("postgres", tmp_path_factory.mktemp("stages"), postgres_host)
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker an engine, so that each stage of a project is made once."""
+    for item in items:
+        engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
+        if engine is None and "duckdb_workspace" in getattr(item, "fixturenames", ()):
+            engine = "duckdb"
+        if engine:
+            item.add_marker(pytest.mark.xdist_group(str(engine)))
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     found: Engine = request.param
     return found

@@ -1,0 +1,389 @@
+"""After any kill, what the state says is delivered is at the destination, whole, and the rest is sent."""
+
+import gzip
+import hashlib
+import json
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import AWS, NO_CHECK, Bucket, Stage, Workspace, process
+from servers import SftpServer, sftp_server
+
+from loader.filenames import parse
+
+Prepare = Callable[[Stage], Workspace]
+KILLER = Path(__file__).with_name("killed.py")
+FEEDS = ("crm_traits", "crm_id_sync")
+SELECT = ("--select", ",".join(FEEDS), *NO_CHECK)
+KINDS = ("directory", "s3", "sftp")
+
+
+@dataclass
+class Place:
+    """A destination, seen from outside."""
+
+    settings: dict[str, object]
+    environment: dict[str, str]
+    read: Callable[[], dict[str, bytes]]  # what lies there, by key
+    leftovers: Callable[[], list[str]]  # what should not: temporary files, unfinished uploads
+    clear: Callable[[], object]
+
+
+@pytest.fixture(scope="module")
+def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+    with sftp_server(tmp_path_factory.mktemp("sftp") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """The destination of the kind that the test is parametrised with."""
+    kind = request.param
+    if kind == "s3":
+        bucket: Bucket = request.getfixturevalue("bucket")
+        get = bucket.client.get_object
+        return Place(
+            bucket.settings,
+            AWS,
+            lambda: {key: get(Bucket=bucket.name, Key=key)["Body"].read() for key in bucket.stored()},
+            lambda: bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", []),
+            lambda: [bucket.client.delete_object(Bucket=bucket.name, Key=key) for key in bucket.stored()],
+        )
+    if kind == "sftp":
+        server: SftpServer = request.getfixturevalue("sftp")
+        folder = f"inbound-{abs(hash(request.node.nodeid))}"
+        (server.root / folder).mkdir()
+        root = server.root / folder
+        settings: dict[str, object] = {
+            "type": "sftp", "host": "127.0.0.1", "port": server.port, "user": "loader", "directory": folder,
+            "key_file": str(server.key_file), "known_hosts": str(server.known_hosts),
+        }  # fmt: skip
+    else:
+        root = tmp_path / "inbound"
+        settings = {"type": "directory", "path": str(root)}
+    return Place(
+        settings,
+        {},
+        lambda: {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in root.rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        },
+        lambda: [path.name for path in root.rglob(".*") if path.is_file()],
+        lambda: [shutil.rmtree(path) for path in root.glob("*")],
+    )
+
+
+def prepare_splits(workspace: Prepare, place: Place) -> Workspace:
+    """Changes built upon a delivery, to be delivered in several files a feed."""
+    project = workspace("changed")
+    project.vars(lambda v: v["limits"].update(split_bytes=800))
+    project.destination("local", **place.settings)
+    project.environment.update(place.environment)
+    return project
+
+
+def killed(project: Workspace, step: int, *arguments: str) -> str:
+    """Run `aam` until it is killed at a step: the step's name, or `end N`."""
+    log = project.root / "killed.log"
+    log.unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, str(KILLER), str(step), str(log), *arguments],
+        cwd=project.root, env=project.env(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    where = log.read_text()
+    assert done.returncode == (0 if where.startswith("end") else -signal.SIGKILL), done.stderr
+    return where
+
+
+def lines_in(content: bytes) -> list[str]:
+    text = gzip.decompress(content).decode()
+    assert text.endswith("\n")
+    return text[:-1].split("\n")
+
+
+def assert_nothing_lost(
+    project: Workspace, place: Place, before: dict[str, set[tuple[str, ...]]], feeds: tuple[str, ...] = FEEDS
+) -> None:
+    """What lies at the destination, read in the order of the deliveries, is what the state says, and the truth."""
+    files = project.sql(
+        "select d.delivery_id, d.feed, d.lines, f.object_key, f.sha256, f.lines, f.status, d.batch_id"
+        " from aam_state.deliveries d inner join aam_state.delivery_files f on f.delivery_id = d.delivery_id"
+        " where d.status = 'delivered' and f.status <> 'superseded' and f.object_key is not null"
+        " order by d.started_at, f.split"
+    )
+    there = place.read()
+    here = [row for row in files if row[3] in there]
+    # everything that lies there belongs to a delivery that stands, and is the very file
+    assert sorted(there) == sorted(row[3] for row in here)
+    assert place.leftovers() == []
+    held = {feed: set(signals) for feed, signals in before.items()}
+    by_delivery: dict[str, list[tuple[Any, ...]]] = {}
+    for row in here:
+        by_delivery.setdefault(row[0], []).append(row)
+    for rows in by_delivery.values():
+        # one split series, whole, of one export; no line twice
+        assert {row[6] for row in rows} == {"uploaded"}
+        names = [parse(row[3].rpartition("/")[2]) for row in rows]
+        assert len({name.timestamp for name in names}) == 1
+        expected = [None] if len(names) == 1 else list(range(1, len(names) + 1))
+        assert [name.split for name in names] == expected
+        lines: list[str] = []
+        for row in rows:
+            content = there[row[3]]
+            assert hashlib.sha256(content).hexdigest() == row[4]
+            lines += lines_in(content)
+            process(held, row[3].rpartition("/")[2], lines_in(content))
+        assert len(lines) == len(set(lines)) == rows[0][2]
+    state = project.state()
+    for feed in feeds:
+        assert held[feed] == state[feed], feed
+        if feed != "crm_id_sync":
+            assert state[feed] == project.feed_rows(feed), feed
+    # one delivery a batch is in effect, and nothing is left open
+    [(open_ones,)] = project.sql(
+        "select count(*) from aam_state.deliveries where status in ('exporting', 'uploading', 'failed')"
+    )
+    assert open_ones == 0
+    twice = project.sql(
+        "select feed, batch_id from aam_state.deliveries where status = 'delivered'"
+        " group by feed, batch_id having count(*) > 1"
+    )
+    assert twice == []
+
+
+@pytest.mark.parametrize("place", KINDS, indirect=True)
+def test_killed_at_any_step(workspace: Prepare, engine: str, place: Place) -> None:
+    """Kills spread over all steps, each followed by one in the middle of the repair, then by a run that may end."""
+    chance = random.Random(f"{engine} {place.settings['type']}")
+    # how many steps there are: a run that is left alone
+    project = prepare_splits(workspace, place)
+    before = project.state()
+    total = int(killed(project, 0, "deliver", *SELECT).removeprefix("end "))
+    assert total > 60
+    assert_nothing_lost(project, place, before)
+    assert len(place.read()) >= 6  # three files a feed at the least
+    kills = 0
+    where_killed: list[tuple[str, str, int]] = []
+    width = total // 4
+    for start in range(0, 4 * width, width):
+        remove_project(project, place)
+        project = prepare_splits(workspace, place)
+        where = killed(project, start + chance.randint(1, width), "deliver", *SELECT)
+        assert not where.startswith("end")
+        again = killed(project, chance.randint(1, 30), "deliver", *SELECT)
+        kills += 2 if not again.startswith("end") else 1
+        delivered = project.deliver(*SELECT)
+        where_killed.append((where, again, len(delivered)))
+        assert_nothing_lost(project, place, before)
+        assert project.deliver(*SELECT) == []
+        assert project.spooled() == []
+    assert kills >= 7, where_killed
+
+
+def remove_project(project: Workspace, place: Place) -> None:
+    """Begin anew: the project's folder, and what lies at the destination."""
+    shutil.rmtree(project.root)
+    place.clear()
+
+
+@pytest.mark.parametrize("place", ["s3", "directory"], indirect=True)
+def test_killed_at_a_random_moment(workspace: Prepare, place: Place) -> None:
+    """From outside, wherever it is."""
+    project = prepare_splits(workspace, place)
+    before = project.state()
+    chance = random.Random(7)
+    for _ in range(4):
+        running = project.start("deliver", *SELECT)
+        try:
+            running.wait(timeout=chance.uniform(0.3, 1.5))
+        except subprocess.TimeoutExpired:
+            running.kill()
+        running.communicate()
+    project.deliver(*SELECT)
+    assert_nothing_lost(project, place, before)
+
+
+def build_and_run(project: Workspace) -> list[dict[str, Any]]:
+    return project.run(*NO_CHECK, "--select", "crm_traits,crm_id_sync")
+
+
+@pytest.mark.parametrize("place", ["directory"], indirect=True)
+def test_what_arrived_of_an_abandoned_delivery_is_made_good(workspace: Prepare, place: Place) -> None:
+    """A part was picked up, the delivery was given up, and then the source took the changes back."""
+    project = prepare_splits(workspace, place)
+    before = project.state()
+    # killed when the first files stand there
+    step = 1
+    while not place.read():
+        assert not killed(project, step, "deliver", "--select", "crm_traits", *NO_CHECK).startswith("end")
+        step += 1
+    read_by_adobe = place.read()
+    held = {feed: set(signals) for feed, signals in before.items()}
+    for key, content in read_by_adobe.items():
+        process(held, key.rpartition("/")[2], lines_in(content))
+    assert held["crm_traits"] != before["crm_traits"]
+
+    [(delivery_id,)] = project.sql(
+        "select delivery_id from aam_state.deliveries where status in ('exporting', 'uploading')"
+    )
+    story = project.ok("status").out
+    assert delivery_id in story and ("exporting" in story or "uploading" in story)
+    assert delivery_id in project.ok("deliver", "--abandon", delivery_id).out
+    assert place.read() == {}
+    assert project.spooled() == []
+    assert project.state() == before
+    [(status, uncertain)] = project.sql(
+        f"select status, uncertain from aam_state.deliveries where delivery_id = '{delivery_id}'"
+    )
+    assert (status, uncertain) == ("abandoned", True)
+    assert "abandoned" in project.ok("status").out
+    assert "only an open one" in project.refused(2, "deliver", "--abandon", delivery_id)
+    assert "no delivery nonsense" in project.refused(2, "deliver", "--abandon", "nonsense")
+
+    # the source is again as it was before those changes
+    project.sql(
+        "update raw.crm_customers set loyalty_tier = case loyalty_tier when 'gold' then 'silver' else 'gold' end"
+        " where customer_id like '%4'"
+    )
+    project.run(*NO_CHECK, "--select", "crm_traits")
+    for key, content in place.read().items():
+        process(held, key.rpartition("/")[2], lines_in(content))
+    assert held["crm_traits"] == project.state()["crm_traits"] == project.feed_rows("crm_traits")
+
+
+@pytest.mark.parametrize("place", ["directory"], indirect=True)
+def test_a_killed_delivery_is_finished_by_the_next_run(workspace: Prepare, place: Place) -> None:
+    """`aam run` builds anew: it finishes what is whole in the spool, and gives up and sends again what is not."""
+    project = prepare_splits(workspace, place)
+    before = project.state()
+    while not killed(project, 30, "deliver", *SELECT).endswith("end"):
+        if project.sql("select 1 from aam_state.delivery_files where status = 'uploading'"):
+            break
+    project.sql("update raw.crm_customers set loyalty_tier = 'bronze' where customer_id like '%21'")
+    build_and_run(project)
+    assert_nothing_lost(project, place, before)
+    assert project.deliver(*SELECT) == []
+
+
+def test_a_key_that_somebody_else_took_leads_to_a_new_timestamp(workspace: Prepare) -> None:
+    """The other file stays, and ours gets another name."""
+    project = workspace("built")
+    where = killed(project, 0, "deliver", "--select", "ios_traits", *NO_CHECK)
+    assert where.startswith("end")
+    [ours] = project.out()
+    # as if it had been killed before the upload, and somebody had put a file there meanwhile
+    project.sql(
+        "update aam_state.deliveries set status = 'uploading'",
+        "update aam_state.delivery_files set status = 'uploading'",
+    )
+    ours.unlink()
+    ours.write_bytes(b"somebody else's")
+    [delivery] = project.deliver("--select", "ios_traits", *NO_CHECK)
+    [file] = delivery["files"]
+    assert file["name"] != ours.name
+    assert ours.read_bytes() == b"somebody else's"
+    assert len(project.out()) == 2
+
+
+def test_torn_and_stale_builds_are_refused(workspace: Prepare) -> None:
+    project = workspace("changed")
+    files = project.out()
+    torn = "update inbound.{} set batch_id = 'another'"
+    for table in ("trait_rows", "user_lines", "id_sync_rows"):
+        [(batch_id,)] = project.sql("select distinct batch_id from inbound.batches")
+        project.sql(torn.format(table))
+        for command in ("deliver", "plan"):
+            message = project.refused(2, command)
+            assert "torn" in message and table in message and "aam run" in message
+        project.sql(f"update inbound.{table} set batch_id = '{batch_id}'")
+    # the ledger's rows of this build are gone: what is sent could not be written down
+    project.sql(
+        f"update aam_state.user_ledger set batch_id = 'another' where batch_id = '{batch_id}' and feed = 'crm_traits'"
+    )
+    assert "user_ledger" in project.refused(2, "deliver")
+    project.sql("update aam_state.user_ledger set batch_id = '" + batch_id + "' where batch_id = 'another'")
+    assert project.out() == files
+    # built upon another delivery than the last one
+    project.sql("update inbound.batches set base_delivery_id = null where feed = 'crm_traits'")
+    message = project.refused(2, "deliver", "--select", "crm_traits")
+    assert "crm_traits" in message and "older than delivery crm_traits-" in message and "aam run" in message
+    assert project.out() == files
+    # for another destination
+    project.destination("elsewhere", type="directory", path="out2")
+    message = project.refused(2, "deliver", "--to", "elsewhere")
+    assert "built" in message or "for destination local" in message
+    assert "aam run --to elsewhere" in message
+    # and what it holds are changes
+    assert "--full" in project.refused(2, "deliver", "--full")
+
+
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "AKIASECRETKEYOFTHETEST",
+    "AWS_SECRET_ACCESS_KEY": "aws-s3cr3t/of+the+test",
+    "AAM_PG_PASSWORD": "pg-s3cr3t'of\\the test",
+    "SFTP_PASSWORD": "sftp-s3cr3t-of-the-test",
+}
+
+
+def test_one_run_at_a_time_and_no_secret_anywhere(workspace: Prepare, bucket: Bucket) -> None:
+    project = workspace("changed")
+    project.destination(**bucket.settings)
+    project.sql("update raw.crm_customers set loyalty_tier = 'bronze' where customer_id like '%21'")
+    seen: list[str] = []
+    first = project.start("run", "--json", "--log-format", "json", "--no-check", extra=SECRETS)
+    second = third = None
+    while second is None:  # until the first holds the lock
+        assert first.poll() is None, first.communicate()
+        tried = project.aam("deliver", "--no-check", "--select", "ios_traits", extra=SECRETS)
+        if "in use by another run" in tried.err:
+            second = tried
+        else:
+            assert tried.code in (0, 4), tried.err
+    third = project.aam("run", "--no-check", extra=SECRETS)
+    seen += [
+        path.read_bytes().decode(errors="replace")
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if path.exists()
+    ]
+    out, err = first.communicate()
+    assert first.returncode == 0, err
+    for refused in (second, third):
+        assert refused.code == 4
+        [line] = refused.complaints
+        assert f"process {first.pid}" in line
+        assert re.search(r"since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", line)
+    # every line of the log is an object, dbt's apart
+    entries = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    done = [entry for entry in entries if entry["message"] == "delivered"]
+    assert done and all(
+        {"delivery", "feed", "files", "rows", "bytes", "seconds"} <= set(entry) for entry in done
+    )
+
+    # a failure of each kind, with its secrets in the environment
+    bucket.server.fault = lambda environ: (403, "SignatureDoesNotMatch")
+    seen += [project.refused(1, "deliver", extra=SECRETS)]
+    project.destination(
+        type="sftp", host="127.0.0.1", port=1, user="loader", password_env="SFTP_PASSWORD", retries=0,
+        known_hosts=str(project.root / "profiles.yml"),
+    )  # fmt: skip
+    failed = project.aam("deliver", extra=SECRETS)
+    assert failed.code in (1, 2)
+    seen += [failed.err, failed.out, out, err, second.err, third.err]
+    seen += [
+        path.read_bytes().decode(errors="replace") for path in project.root.rglob("*")
+        if path.is_file() and not path.name.startswith("warehouse.duckdb")
+    ]  # fmt: skip
+    assert len(seen) > 100
+    for secret in SECRETS.values():
+        assert not any(secret in text for text in seen), secret
