@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, TypeAlias, cast
 
 from loader import filenames
-from loader.errors import AamError, ConfigError
+from loader.errors import AamError, ConfigError, DeliveryError
 
 if TYPE_CHECKING:
     import duckdb
@@ -278,6 +278,22 @@ def check_file(
             with _said_plainly(name):
                 _check_lines(opener, form, rules, tally)
         return tally.close()
+
+
+def check_text(
+    opener: Callable[[], AbstractContextManager[BinaryIO]], name: str, rules: Rules, *, samples: int = 10
+) -> FileReport:
+    """Check plain text as the content of a file `name` before it is encrypted, with no copy of it on the disk.
+
+    `opener` gives the text from its beginning, and is called once more when users with too many lines are to be found.
+    Raises AamError as `opener` does.
+    """
+    report = FileReport(name)
+    tally = _Tally(report, samples, None, rules.rules)
+    parsed = filenames.parse(name)
+    _check_name(parsed, rules, tally)
+    _check_lines(opener, _form_of(parsed, rules, None), rules, tally)
+    return tally.close()
 
 
 @contextmanager
@@ -635,7 +651,7 @@ def _text(opener: _Opener, limits: Limits, tally: _Tally) -> Iterator[bytes]:
         tally.fault("truncated_gzip", f"readable up to byte {total:,} of the text")
     except damaged as error:
         tally.fault("corrupt_gzip", f"{error}, after byte {total:,} of the text")
-    except ConfigError:
+    except (ConfigError, DeliveryError):
         raise
     except AamError as error:
         tally.fault("cannot_decrypt", str(error))

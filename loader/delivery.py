@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from loader import state
 from loader.config import Project
@@ -27,6 +29,9 @@ from loader.filenames import FileName, IdSyncName, InboundName, object_key, pick
 from loader.state import Batch, Delivery, DeliveryFile
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from loader.check import FileReport
     from loader.destinations import Destination, DestinationSettings
     from loader.encryption import Encryption
     from loader.files import Part
@@ -302,6 +307,8 @@ def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
     spool = run.spool / delivery.delivery_id
     made = 0
     try:
+        if run.encryption and _checks(run):
+            _check_before_encryption(run, delivery)
         with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
             sending: _Sending = {}
             try:
@@ -355,13 +362,9 @@ def _fail(run: Run, delivery: Delivery, error: AamError, *, keep_spool: bool = T
         log.error("%s", f"delivery {delivery.delivery_id} failed, and that could not be recorded: {second}")
 
 
-def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFile]:
-    """Export the batch's lines; a file gets its name once it is known whether the delivery is split."""
-    from loader.files import write_parts
-
-    limits = run.project.vars.limits
+def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
+    """The batch's lines, as write_parts takes them; of this batch alone, for another may be built meanwhile."""
     schema = run.project.inbound_schema
-    # of this batch alone: somebody may be building another one meanwhile
     if delivery.kind == "data":
         sql = f"select line, lines from {schema}.file_lines where feed = $1 and batch_id = $2"
     else:
@@ -369,8 +372,16 @@ def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryF
             f"select ids || chr(10) as line, 1 as lines from {schema}.id_sync_lines"
             " where id_sync = $1 and batch_id = $2"
         )
+    return run.warehouse.stream(sql, [delivery.feed, delivery.batch_id])
+
+
+def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFile]:
+    """Export the batch's lines; a file gets its name once it is known whether the delivery is split."""
+    from loader.files import write_parts
+
+    limits = run.project.vars.limits
     parts = write_parts(
-        run.warehouse.stream(sql, [delivery.feed, delivery.batch_id]),
+        _lines(run, delivery),
         spool,
         split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
         max_plain_bytes=limits.max_plain_bytes,
@@ -456,13 +467,31 @@ def _checks(run: Run) -> bool:
 def _check(run: Run, file: DeliveryFile, path: Path) -> None:
     from loader.check import check_file
 
-    report = check_file(path, file.name, run.project.rules)
+    _require_ok(check_file(path, file.name, run.project.rules))
+
+
+def _check_before_encryption(run: Run, delivery: Delivery) -> None:
+    """Check the lines in a reading of their own: encrypted, nobody here could, and plain text touches no disk."""
+    from loader.check import check_text
+    from loader.files import BatchText
+
+    @contextmanager
+    def opened() -> Iterator[BinaryIO]:
+        yield cast(BinaryIO, BatchText(_lines(run, delivery)))
+
+    rules = run.project.rules
+    # all parts are read as one
+    limits = rules.limits.model_copy(update={"max_plain_bytes": sys.maxsize})
+    _require_ok(check_text(opened, f"{delivery.file_root}", rules.model_copy(update={"limits": limits})))
+
+
+def _require_ok(report: FileReport) -> None:
     if not report.ok:
         first = report.errors[0]
         place = f"line {first.line}: " if first.line else ""
         raise CheckFailedError(
-            f"{file.name} was not sent, Audience Manager would refuse it: {place}{first.reason} ({first.sample});"
-            f" see all with `aam check`"
+            f"{report.file} was not sent, Audience Manager would refuse it: {place}{first.reason} ({first.sample});"
+            " mend the rows, or the rule in vars.rules that let them through, and run `aam run`"
         )
 
 

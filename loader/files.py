@@ -11,6 +11,7 @@ from __future__ import annotations
 import bisect
 import errno
 import hashlib
+import io
 import os
 import struct
 import tempfile
@@ -26,6 +27,7 @@ from loader.errors import AamError, DeliveryError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from _typeshed import WriteableBuffer
 
     from loader.encryption import Encryption
 
@@ -147,6 +149,28 @@ def write_part(
         on_progress=on_progress,
     )
     return next(parts, None)
+
+
+class BatchText(io.RawIOBase):
+    """The lines of record batches, shaped as for `write_parts`, as one binary stream to read once."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._texts = (values.slice(0, values.rows)[1] for values in map(_Values, batches) if values.rows)
+        self._text = memoryview(b"")
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill the buffer as far as the current batch goes; 0 at the end."""
+        if not self._text:
+            self._text = next(self._texts, memoryview(b"")).cast("B")
+        target = memoryview(buffer).cast("B")
+        size = min(len(target), len(self._text))
+        target[:size] = self._text[:size]
+        self._text = self._text[size:]
+        return size
 
 
 class _Values:
