@@ -9,7 +9,7 @@ SIZE ?= medium
 
 demo: .venv/installed  ## the main job on DuckDB and a local directory, with the demo's data
 	$(DBT) seed --quiet --vars 'demo: true'
-	$(DBT) build --quiet
+	$(DBT) build --quiet --exclude-resource-type unit_test
 	$(AAM) plan
 	$(AAM) deliver
 	@echo "The files are:"; find out -type f | sort

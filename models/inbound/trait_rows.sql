@@ -1,5 +1,6 @@
 -- Every row of every feed, with the first rule that it breaks. Duplicates are still in.
 {{ config(materialized='view') }}
+-- noqa: disable=LT02
 {% for name in var('feeds') %}{{ require_columns(name, ['user_id', 'signal_key', 'signal_value']) }}{% endfor %}
 with feeds as (
     {{ configured_feeds() }}

@@ -6,7 +6,13 @@ with feeds as (
 ),
 
 changed_users as (
-    select * from {{ ref('user_ledger') }}
+    select
+        feed,
+        user_id,
+        signals,
+        coalesce(added, signals) as additions,
+        {{ removal_text('removed') }} as removals
+    from {{ ref('user_ledger') }}
     where batch_id = '{{ invocation_id }}'
 ),
 
@@ -34,13 +40,9 @@ line_sets as (
         changed_users.user_id,
         case
             when feeds.mode = 'overwrite' then changed_users.signals
-            when changed_users.removed = '' then coalesce(changed_users.added, changed_users.signals)
-            when coalesce(changed_users.added, changed_users.signals) = '' then {{ removal_text('changed_users.removed') }}
-            else concat(
-                coalesce(changed_users.added, changed_users.signals),
-                {{ separator() }},
-                {{ removal_text('changed_users.removed') }}
-            )
+            when changed_users.removals = '' then changed_users.additions
+            when changed_users.additions = '' then changed_users.removals
+            else changed_users.additions || {{ separator() }} || changed_users.removals
         end as line_set
     from changed_users
     inner join feeds on changed_users.feed = feeds.feed
