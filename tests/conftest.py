@@ -12,10 +12,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from outbox import Outbox
 
 PROJECT = Path(__file__).parents[1]
 COPIED = ("dbt_project.yml", "profiles.yml", "destinations.yml", "models", "macros", "seeds", "tests/dbt")
@@ -340,15 +343,30 @@ def postgres_stages(tmp_path_factory: pytest.TempPathFactory, postgres_host: str
     return _Stages("postgres", tmp_path_factory.mktemp("stages"), postgres_host)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker an engine, so that each stage of a project is made once."""
-    for item in items:
-        engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
-        if engine is None and "duckdb_workspace" in getattr(item, "fixturenames", ()):
-            engine = "duckdb"
-        if engine:
-            item.add_marker(pytest.mark.xdist_group(str(engine)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One worker an engine, so that each stage of a project is made once; all other tests go wherever there is time.
+
+    By the name of the test: xdist's own groups (--dist loadgroup) don't reach the scheduler with pytest 9.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class OneWorkerAnEngine(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, name = nodeid.partition("::")
+            dear = {
+                "test_scenario.py",
+                "test_bad_input.py",
+                "test_guards.py",
+                "test_crash_safety.py",
+                "test_status.py",
+            }
+            engine = next((engine for engine in ("duckdb", "postgres") if engine in name), None)
+            if engine and Path(file).name in dear:
+                return engine
+            return f"{file} {engine}" if engine else nodeid
+
+    return OneWorkerAnEngine(config, log)
 
 
 @pytest.fixture(params=["duckdb", "postgres"])
@@ -364,10 +382,29 @@ def workspace(request: pytest.FixtureRequest, engine: Engine, tmp_path: Path) ->
     return lambda stage: stages.copy(stage, tmp_path / "project")
 
 
-@pytest.fixture
+@pytest.fixture(params=["duckdb"])
 def duckdb_workspace(duckdb_stages: _Stages, tmp_path: Path) -> Callable[[Stage], Workspace]:
     """The same on DuckDB alone, where engines make no difference."""
     return lambda stage: duckdb_stages.copy(stage, tmp_path / "project")
+
+
+@pytest.fixture(params=["postgres"])
+def postgres_workspace(postgres_stages: _Stages, tmp_path: Path) -> Callable[[Stage], Workspace]:
+    """The same on PostgreSQL alone."""
+    return lambda stage: postgres_stages.copy(stage, tmp_path / "project")
+
+
+@pytest.fixture(scope="session", params=["duckdb", "postgres"])
+def outbox_project(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Outbox"]:
+    """The outbox alone, in a project that one dbt process builds again and again."""
+    from outbox import Outbox
+
+    host = request.getfixturevalue("postgres_host") if request.param == "postgres" else None
+    project = Outbox(request.param, tmp_path_factory.mktemp("outbox") / "project", host)
+    yield project
+    project.close()
 
 
 @pytest.fixture(scope="session")

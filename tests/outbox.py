@@ -8,12 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
 
 PROJECT = Path(__file__).parents[1]
 
@@ -79,6 +81,47 @@ class Change(NamedTuple):
     key: str
     value: str
     qualified: bool
+
+
+def text_of(signal: Signal, *, remove: bool = False) -> str:
+    """A signal as section 3 of the rules writes it."""
+    if signal.key == "d_sid":
+        return f"{'d_unsid' if remove else 'd_sid'}={signal.value}"
+    return f"ic={signal.value}" if signal.key == "ic" else f'"{signal.key}"="{signal.value}"'
+
+
+# --- Rows of arbitrary text -------------------------------------------------------------------------------------------
+
+pieces = st.one_of(
+    st.sampled_from(
+        ["@", "%40", ":", "%3A", "%3a", "%41", "%", " ", "\t", "\n", "\r", "\x1f", "\x85", '"', ",", "=", "-", "d_"]
+    ),
+    st.sampled_from(
+        ["D_", "ic", "\u00a0", "\ufeff", "\u200b", "1.2.3.4", "+49 30 1234567", "0", "24", "ü", "😀", "'", "\\", "a"]
+    ),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3),
+    st.text("abcdefgh0123456789", min_size=1, max_size=3),
+)  # fmt: skip
+texts = st.lists(pieces, min_size=1, max_size=4).map("".join)
+any_signal = st.builds(
+    Signal,
+    st.one_of(texts, st.sampled_from(["u1", "u2", "u3"])),
+    st.one_of(st.sampled_from(["d_sid", "ic", "size"]), texts),
+    st.one_of(texts, st.sampled_from(["24", "25", "26", "27", "52"])),
+)
+
+
+def batched(examples: int) -> Callable[..., object]:
+    """A few examples of many rows: each is a build."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+# --- The project ------------------------------------------------------------------------------------------------------
 
 
 class Outbox:

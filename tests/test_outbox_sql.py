@@ -7,38 +7,22 @@ import subprocess
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ENGINES
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from outbox import LIMITS, Change, Outbox, Signal
+from outbox import LIMITS, Change, Outbox, Signal, any_signal, batched, text_of
 
 LINE_BYTES, LINES_PER_USER = LIMITS["line_bytes"], LIMITS["lines_per_user"]
 IDFA = "6D92078A-8246-4BA4-AE5B-76104861E7DC"
 
 
-@pytest.fixture(scope="module", params=ENGINES)
-def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outbox]:
-    host = request.getfixturevalue("postgres_host") if request.param == "postgres" else None
-    project = Outbox(request.param, tmp_path_factory.mktemp("outbox") / "sql", host)
-    yield project
-    project.close()
-
-
 @pytest.fixture
-def outbox(project: Outbox) -> Outbox:
-    project.begin()
-    return project
-
-
-def text_of(signal: Signal, *, remove: bool = False) -> str:
-    """A signal as section 3 of the rules writes it."""
-    if signal.key == "d_sid":
-        return f"{'d_unsid' if remove else 'd_sid'}={signal.value}"
-    return f"ic={signal.value}" if signal.key == "ic" else f'"{signal.key}"="{signal.value}"'
+def outbox(outbox_project: Outbox) -> Outbox:
+    outbox_project.begin()
+    return outbox_project
 
 
 def parts_of(line: str) -> tuple[str, list[str]]:
@@ -163,24 +147,6 @@ def pairs_of(lines: list[str]) -> Iterator[tuple[str, str]]:
             yield user_id, text
 
 
-pieces = st.one_of(
-    st.sampled_from(
-        ["@", "%40", ":", "%3A", "%3a", "%41", "%", " ", "\t", "\n", "\r", "\x1f", "\x85", '"', ",", "=", "-", "d_"]
-    ),
-    st.sampled_from(
-        ["D_", "ic", "\u00a0", "\ufeff", "\u200b", "1.2.3.4", "+49 30 1234567", "0", "24", "ü", "😀", "'", "\\", "a"]
-    ),
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3),
-    st.text("abcdefgh0123456789", min_size=1, max_size=3),
-)  # fmt: skip
-texts = st.lists(pieces, min_size=1, max_size=4).map("".join)
-any_signal = st.builds(
-    Signal,
-    st.one_of(texts, st.sampled_from(["u1", "u2", "u3"])),
-    st.one_of(st.sampled_from(["d_sid", "ic", "size"]), texts),
-    st.one_of(texts, st.sampled_from(["24", "25", "26", "27", "52"])),
-)
-
 SPACES = " \u00a0\u3000\u200b\ufeff"
 
 
@@ -223,26 +189,16 @@ def is_plainly_good(row: Signal) -> bool:
     return key.isalpha() and value.isalpha()
 
 
-def batched(examples: int) -> Callable[..., object]:
-    """A few examples of many rows: each is a build."""
-    return settings(
-        max_examples=examples,
-        deadline=None,
-        phases=[Phase.explicit, Phase.reuse, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-
-
 @batched(4)
 @given(rows=st.lists(any_signal, min_size=60, max_size=120))
 @example(
     rows=[Signal("a@", "@", "@"), Signal("a", "x", "a@"), Signal("a", "size", "'"), Signal("\\", "\\", "\\")]
 )
-def test_any_text(project: Outbox, rows: list[Signal]) -> None:
-    project.begin()
-    project.build(loyalty=rows)
-    in_file = {signal_of(*pair) for pair in pairs_of(project.lines("loyalty"))}
-    rejected = dict(project.rejected("loyalty"))
+def test_any_text(outbox_project: Outbox, rows: list[Signal]) -> None:
+    outbox_project.begin()
+    outbox_project.build(loyalty=rows)
+    in_file = {signal_of(*pair) for pair in pairs_of(outbox_project.lines("loyalty"))}
+    rejected = dict(outbox_project.rejected("loyalty"))
     assert sorted((in_file | rejected.keys()) ^ set(rows)) == []
     assert not in_file & rejected.keys()
     for row in in_file:

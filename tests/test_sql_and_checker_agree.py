@@ -1,0 +1,136 @@
+"""One rule set, two readers: what the outbox's SQL lets through the checker accepts, and what the checker refuses SQL
+had rejected."""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from outbox import LIMITS, Outbox, Signal, any_signal, batched, pieces, text_of, texts
+
+from loader.check import FileReport, check_file
+from loader.config import Rules, load_project
+
+NAMES = {
+    "loyalty": "ftp_dpm_58342_1700000000.sync",
+    "profile": "ftp_dpm_58344_58342_1700000000.overwrite",
+    "phones": "ftp_dpm_20915_61207_1700000000.sync",
+    "devices": "adobe_id_20914_58342_1700000000.sync",
+    "e_mails": "c2c_id_58342_58343_1700000000.sync",
+}
+# Reasons that hang on what else is in the file, or that Audience Manager reports without refusing the line.
+NOT_OF_THE_ROW = {"too_many_lines", "too_many_hashed_emails", "too_many_device_ids", "too_many_user_ids"}
+NO_ERROR_IN_A_FILE = {"unknown_trait", "trait_not_onboarded", "trait_of_other_data_source"}
+ZEROS = "00000000-0000-0000-0000-000000000000"
+IDFA, GAID = "6D92078A-8246-4BA4-AE5B-76104861E7DC", "6d92078a-8246-4ba4-ae5b-76104861e7dc"
+HASHED = "0f9e8d7c6b5a4938271605f4e3d2c1b00f9e8d7c6b5a4938271605f4e3d2c1b0"
+
+any_pair = st.tuples(st.one_of(st.just(GAID), texts), texts)
+any_hash = st.tuples(texts, st.one_of(st.just(HASHED), st.just(HASHED.upper()), texts))
+phone = st.builds(
+    Signal,
+    st.one_of(st.sampled_from([IDFA, IDFA.lower(), IDFA.replace("D", "G"), "0", ZEROS]), texts),
+    st.just("d_sid"),
+    st.one_of(st.sampled_from(["24", "27", "28"]), pieces),
+)  # fmt: skip
+
+
+def check(outbox: Outbox, name: str, lines: Iterable[str], errors_to: Path | None = None) -> FileReport:
+    rules = load_project(outbox.root).rules
+    if errors_to:  # each line for itself
+        limits = {"lines_per_user": 10**6, "hashed_emails_per_customer": 10**6}
+        rules = Rules(
+            limits=rules.limits.model_copy(update=limits), id_types=rules.id_types, rules=rules.rules
+        )
+    text = "".join(f"{line}\n" for line in lines).encode()
+    taxonomy = outbox.root / "seeds" / "traits.csv"
+    return check_file(io.BytesIO(text), name, rules, taxonomy=taxonomy, errors_to=errors_to)
+
+
+def refused_by_the_checker(outbox: Outbox, name: str, lines: Sequence[str]) -> dict[int, str]:
+    """Place of a line → why the checker refuses it."""
+    errors_to = outbox.root / "errors.tsv"
+    check(outbox, name, lines, errors_to)
+    refused: dict[int, str] = {}
+    for row in errors_to.read_bytes().decode().split("\n")[:-1]:
+        number, reason, _ = row.split("\t", 2)
+        refused[int(number) - 1] = reason
+    return refused
+
+
+def same_as_line(feed: str, row: tuple[str, ...]) -> bool:
+    """Whether the row says the same when it stands in a line: none of it is read as punctuation or blank."""
+    text = "".join(row)
+    if "\t" in text or '"' in text or row[-1].endswith(" "):
+        return False
+    if feed in ("devices", "e_mails"):
+        return row[-1] != ""
+    return row[1] not in ("d_sid", "ic") or not set(row[2]) & set(" ,=")
+
+
+def assert_agreement(
+    outbox: Outbox,
+    feed: str,
+    rows: Sequence[tuple[str, ...]],
+    rejected: dict[tuple[str, ...], str],
+    render: Callable[[tuple[str, ...]], str],
+) -> None:
+    """Each row alone: what the checker refuses is rejected, and for the same reason."""
+    rejected = {row: reason for row, reason in rejected.items() if reason not in NOT_OF_THE_ROW}
+    breaking = {row for row in rows if any("\n" in text or text.endswith("\r") for text in row)}
+    assert breaking <= rejected.keys()
+    single = sorted(set(rows) - breaking)
+    refused = refused_by_the_checker(outbox, NAMES[feed], [render(row) for row in single])
+    assert {single[place] for place in refused} <= rejected.keys()
+    for place, row in enumerate(single):
+        reason = rejected.get(row)
+        if reason in NO_ERROR_IN_A_FILE or not same_as_line(feed, row):
+            continue
+        if reason == "signal_too_long":  # for a line of its own, or for its removal
+            assert refused.get(place) in (None, "line_too_long")
+            assert len(render(row).encode()) > LIMITS["line_bytes"] - 5
+        else:
+            assert reason == refused.get(place), row
+
+
+def render_signal(row: tuple[str, ...]) -> str:
+    return f"{row[0]}\t{text_of(Signal(*row))}"
+
+
+@batched(4)
+@given(
+    signals=st.lists(any_signal, min_size=60, max_size=120),
+    phones=st.lists(phone, min_size=10, max_size=30),
+    pairs=st.lists(any_pair, min_size=10, max_size=30),
+    hashes=st.lists(any_hash, min_size=10, max_size=30),
+)
+def test_sql_and_checker_agree(
+    outbox_project: Outbox,
+    signals: list[Signal],
+    phones: list[Signal],
+    pairs: list[tuple[str, str]],
+    hashes: list[tuple[str, str]],
+) -> None:
+    outbox = outbox_project
+    outbox.begin()
+    given_rows: dict[str, list[tuple[str, ...]]] = {
+        "loyalty": [*signals],
+        "profile": [*signals],
+        "phones": [*phones],
+        "devices": [*pairs],
+        "e_mails": [*hashes],
+    }
+    outbox.build(**given_rows | {"devices": [(*pair, None) for pair in pairs]})
+    for feed, rows in given_rows.items():
+        data = feed not in ("devices", "e_mails")
+        lines = outbox.lines(feed) if data else sorted(outbox.id_lines(feed))
+        if lines:
+            report = check(outbox, NAMES[feed], lines)
+            assert report.ok, report.errors
+            assert report.traits_failed_validation == report.warnings == 0
+            assert report.records_received == report.stored_records == len(lines)
+        rejected = {
+            tuple(row) if data else (row.user_id, row.value): reason for row, reason in outbox.rejected(feed)
+        }
+        assert_agreement(outbox, feed, rows, rejected, render_signal if data else "\t".join)
