@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -277,6 +278,8 @@ def id_sync_url(
 
 def main() -> None:
     """The console command `aam`: errors become one clear line on stderr and the design's exit code."""
+    # a scheduler's way to end a run; dbt, which runs for us, must end with it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except AamError as error:

@@ -73,7 +73,7 @@ class Destination(Protocol):
         """
 
     def head(self, key: str) -> Stored | None:
-        """What stands under the key; None when nothing does. DeliveryError when that can't be known."""
+        """What stands under the key; None when nothing does. CannotListError when we may not know."""
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """The files whose keys begin with the prefix; CannotListError when that can't be known."""

@@ -195,7 +195,8 @@ class S3:
     def _head(self, key: str, denied: str | None = None) -> HeadObjectOutputTypeDef | None:
         from botocore.exceptions import ClientError
 
-        with self._told(self.uri(key), denied):
+        # S3 answers 403 for what is not there to those who may not list the bucket.
+        with self._told(self.uri(key), denied, listing=True):
             try:
                 return self._client.head_object(Bucket=self._settings.bucket, Key=key, ChecksumMode="ENABLED")
             except ClientError as error:
