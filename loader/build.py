@@ -10,6 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from loader.config import Project
@@ -22,7 +23,7 @@ _TIME = re.compile(r"^\d\d:\d\d:\d\d\s+")
 def dbt_build(project: Project, target: str, variables: Mapping[str, object], *, quiet: bool = False) -> None:
     """Build the whole project in dbt's `target`; dbt's own output goes to stderr.
 
-    Raises LockedError when another process has the warehouse, ConfigError when the project does not compile, and
+    Raises LockedError when another process has the warehouse, ConfigError when a model does not compile, and
     DeliveryError when a model or test fails; each names the model and says dbt's first line.
     """
     began = time.time()
@@ -60,14 +61,22 @@ def dbt_build(project: Project, target: str, variables: Mapping[str, object], *,
         raise LockedError("dbt build: the DuckDB file is in use by another process; wait for it, or close it")
     failed = _failed_nodes(project, began)
     if failed:
-        raise DeliveryError(
-            f"dbt build failed, so nothing is delivered: {'; '.join(failed[:3])}{_more(failed)}"
-        )
+        kind = ConfigError if all(failure.in_the_project for failure in failed) else DeliveryError
+        said = "; ".join(failure.text for failure in failed[:3])
+        raise kind(f"dbt build failed, so nothing is delivered: {said}{_more(failed)}")
     raise _compile_error(said, code)
 
 
-def _failed_nodes(project: Project, began: float) -> list[str]:
-    """Models and tests that failed in this build, each with dbt's message in one line."""
+@dataclass(frozen=True)
+class _Failure:
+    """A model or test that failed: its name and dbt's message in one line; whether its code or the data are wrong."""
+
+    text: str
+    in_the_project: bool
+
+
+def _failed_nodes(project: Project, began: float) -> list[_Failure]:
+    """Models and tests that failed in this build."""
     folder = project.root / os.environ.get("DBT_TARGET_PATH", "target")
     path = folder / "run_results.json"
     try:
@@ -77,7 +86,10 @@ def _failed_nodes(project: Project, began: float) -> list[str]:
     except (OSError, ValueError, KeyError):
         return []
     return [
-        f"{Path(result['unique_id'].replace('.', '/', 2)).name}: {_one_line(result.get('message') or 'failed')}"
+        _Failure(
+            f"{Path(result['unique_id'].replace('.', '/', 2)).name}: {_one_line(result.get('message') or 'failed')}",
+            in_the_project=(result.get("message") or "").startswith("Compilation Error"),
+        )
         for result in results
         if result.get("status") in ("error", "fail")
     ]
@@ -102,5 +114,5 @@ def _compile_error(said: deque[str], code: int) -> AamError:
     return DeliveryError(f"dbt build ended with code {code}; its output above says why")
 
 
-def _more(failed: list[str]) -> str:
+def _more(failed: list[_Failure]) -> str:
     return f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
