@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,7 +135,7 @@ class Outbox:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("AAM_", "DBT_", "PG"))}
         self.environment = kept | {"AAM_TARGET": engine}
         if host:
-            self._database = f"outbox_{os.getpid()}_{root.name.replace('-', '_')}".lower()
+            self._database = f"outbox_{uuid.uuid4().hex}"
             self.environment |= {
                 "AAM_PG_HOST": host,
                 "AAM_PG_USER": "postgres",

@@ -98,7 +98,7 @@ def render_signal(row: tuple[str, ...]) -> str:
     return f"{row[0]}\t{text_of(Signal(*row))}"
 
 
-@batched(4)
+@batched(3)
 @given(
     signals=st.lists(any_signal, min_size=60, max_size=120),
     phones=st.lists(phone, min_size=10, max_size=30),
