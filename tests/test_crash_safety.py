@@ -224,10 +224,10 @@ def test_what_arrived_of_an_abandoned_delivery_is_made_good(workspace: Prepare, 
     project = prepare_splits(workspace, place)
     before = project.state()
     # killed when the first files stand there
-    step = 1
+    step = 25
     while not place.read():
         assert not killed(project, step, "deliver", "--select", "crm_traits", *NO_CHECK).startswith("end")
-        step += 1
+        step += 5
     read_by_adobe = place.read()
     held = {feed: set(signals) for feed, signals in before.items()}
     for key, content in read_by_adobe.items():
@@ -267,9 +267,8 @@ def test_a_killed_delivery_is_finished_by_the_next_run(workspace: Prepare, place
     """`aam run` builds anew: it finishes what is whole in the spool, and gives up and sends again what is not."""
     project = prepare_splits(workspace, place)
     before = project.state()
-    while not killed(project, 30, "deliver", *SELECT).endswith("end"):
-        if project.sql("select 1 from aam_state.delivery_files where status = 'uploading'"):
-            break
+    assert not killed(project, 30, "deliver", *SELECT).startswith("end")
+    assert project.sql("select 1 from aam_state.deliveries where status in ('exporting', 'uploading')")
     project.sql("update raw.crm_customers set loyalty_tier = 'bronze' where customer_id like '%21'")
     build_and_run(project)
     assert_nothing_lost(project, place, before)
@@ -300,7 +299,7 @@ def test_torn_and_stale_builds_are_refused(workspace: Prepare) -> None:
     project = workspace("changed")
     files = project.out()
     torn = "update inbound.{} set batch_id = 'another'"
-    for table in ("trait_rows", "user_lines", "id_sync_rows"):
+    for table in ("rejected_rows", "id_sync_rows"):
         [(batch_id,)] = project.sql("select distinct batch_id from inbound.batches")
         project.sql(torn.format(table))
         for command in ("deliver", "plan"):
@@ -387,3 +386,24 @@ def test_one_run_at_a_time_and_no_secret_anywhere(workspace: Prepare, bucket: Bu
     assert len(seen) > 100
     for secret in SECRETS.values():
         assert not any(secret in text for text in seen), secret
+
+
+def test_a_terminated_run_takes_dbt_with_it(duckdb_workspace: Prepare) -> None:
+    """As a scheduler ends a run: nothing goes on building, and the next run finds the warehouse free."""
+    project = duckdb_workspace("delivered")
+    running = project.start("run", "--no-check")
+    assert running.stderr is not None
+    assert any("Running with dbt" in line for line in running.stderr)
+    [dbt] = children_of(running.pid)
+    running.terminate()
+    err = running.stderr.read()
+    running.communicate()
+    assert running.returncode == 130
+    assert "aam: interrupted" in err and "Traceback" not in err
+    assert not Path(f"/proc/{dbt}").exists()
+    assert project.deliver() == []
+
+
+def children_of(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in found.split()]

@@ -1,0 +1,219 @@
+"""What must not leave unasked: a runaway removal, an emptied source, a contradiction to a file not yet picked up."""
+
+import dataclasses
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from conftest import AWS, NO_CHECK, PROJECT, Bucket, Stage, Workspace
+
+from loader.config import load_project
+from loader.delivery import guard_verdict
+from loader.filenames import picked_up_names
+from loader.state import Batch
+
+Prepare = Callable[[Stage], Workspace]
+FEEDS = ["crm_traits", "crm_profile", "ios_traits", "android_traits"]
+
+# A delivery of 1,000 users' 4,000 signals that changes nothing.
+BATCH = Batch(
+    batch_id="b",
+    feed="crm_traits",
+    kind="data",
+    mode="sync",
+    destination="local",
+    is_full=False,
+    base_delivery_id="d",
+    users_before=1000,
+    users_total=1000,
+    users=0,
+    lines=0,
+    signals_added=0,
+    signals_removed=0,
+    signals_unchanged=4000,
+    signals_before=4000,
+    input_rows=4000,
+    rejected=0,
+    built_at=datetime.now(timezone.utc),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, None),
+        ({"signals_removed": 800}, None),  # exactly the limit
+        ({"signals_removed": 801}, "801 of 4,000 signals removed (20%), more than max_removed 20%"),
+        ({"users_total": 800}, None),
+        ({"users_total": 799}, "201 of 1,000 users lost (20%), more than max_shrink 20%"),
+        ({"users_total": 1500}, None),
+        ({"rejected": 800}, None),
+        ({"rejected": 801}, "801 of 4,000 rows rejected (20%), more than max_rejected 20%"),
+        ({"users_total": 0, "users_before": 5}, "came up empty"),
+        ({"base_delivery_id": None, "users": 50_000_000}, None),
+        ({"base_delivery_id": None, "users": 50_000_001}, "first delivery of 50,000,001 users"),
+        ({"users": 60_000_000}, None),  # not the first
+        ({"signals_before": 0, "signals_removed": 3, "users_before": 0, "users_total": 0}, None),
+        ({"kind": "id_sync", "feed": "crm_id_sync", "users_total": 0}, None),  # pairs are never withdrawn
+        ({"kind": "id_sync", "feed": "crm_id_sync", "rejected": 4000}, "max_rejected"),
+    ],
+)
+def test_each_guard_at_its_limit(changes: dict[str, Any], said: str | None) -> None:
+    verdict = guard_verdict(load_project(PROJECT), dataclasses.replace(BATCH, **changes))
+    if said is None:
+        assert verdict == []
+    else:
+        assert any(said in line for line in verdict), verdict
+
+
+def test_nothing_allows_an_emptied_feed() -> None:
+    """Not even shares of 1: an upstream table that came up empty must never erase an audience."""
+    project = load_project(PROJECT)
+    lenient = {"max_removed": 1, "max_shrink": 1, "max_rejected": 1}
+    feeds = {name: feed.model_copy(update={"guard": lenient}) for name, feed in project.vars.feeds.items()}
+    project = project.model_copy(update={"vars": project.vars.model_copy(update={"feeds": feeds})})
+    emptied = dataclasses.replace(BATCH, users_total=0, signals_removed=4000)
+    [line] = guard_verdict(project, emptied)
+    assert "came up empty: all 1,000 users" in line
+    assert guard_verdict(project, dataclasses.replace(emptied, users_total=1)) == []
+
+
+def test_an_emptied_source_is_stopped(workspace: Prepare) -> None:
+    project = workspace("delivered")
+    before, files = project.state(), project.out()
+    project.sql("delete from raw.crm_customers")
+    done = project.aam("run", "-q", "--json", "--select", ",".join(FEEDS), *NO_CHECK)
+    assert done.code == 3
+    assert done.json == {"deliveries": []}
+    assert len(done.complaints) == len(FEEDS)
+    for feed, line in zip(FEEDS, done.complaints, strict=True):
+        assert line.startswith(f"aam: feed {feed}: the feed came up empty")
+        assert "signals removed (100%), more than max_removed 20%" in line
+        assert f"--force-feed {feed}" in line
+    assert project.state() == before
+    assert project.out() == files
+    plan = {feed["feed"]: feed for feed in project.ok("plan", "--json").json["feeds"]}
+    assert "came up empty" in plan["crm_traits"]["guard"]
+    assert plan["crm_traits"]["signals_removed"] == len(before["crm_traits"])
+    assert plan["crm_id_sync"]["guard"] == "ok"
+
+    # one feed by name, and that is written down
+    select = ("--select", ",".join(FEEDS), *NO_CHECK)
+    forced = project.aam("deliver", "--json", *select, "--force-feed", "ios_traits")
+    assert forced.code == 3
+    assert [delivery["feed"] for delivery in forced.json["deliveries"]] == ["ios_traits"]
+    assert "--force-feed" not in "".join(line for line in forced.complaints if "ios_traits" in line)
+    assert project.sql("select feed from aam_state.deliveries where forced") == [("ios_traits",)]
+    # the latest of each feed
+    shown = {d["feed"]: d for d in reversed(project.ok("status", "--json").json["deliveries"])}
+    assert shown["ios_traits"]["forced"] and not shown["crm_traits"]["forced"]
+    assert "forced past a guard" in project.ok("status").out
+    assert "crm_trait: no such feed" in project.refused(2, "deliver", "--force-feed", "crm_trait")
+    # all of them
+    assert len(project.deliver(*select, "--force")) == 3
+    assert set(project.state()) == {"crm_id_sync", "mobile_id_sync", "hashed_email_sync"}
+
+
+def test_a_first_delivery_too_large_is_stopped(workspace: Prepare) -> None:
+    project = workspace("built")
+    project.vars(lambda v: v["feeds"]["ios_traits"].update(guard={"max_first": 100}))
+    line = project.refused(3, "deliver", "--select", "ios_traits")
+    assert "first delivery of 290 users, more than max_first 100" in line
+    assert project.out() == []
+    # the others go
+    done = project.aam("deliver", "--json", *NO_CHECK)
+    assert done.code == 3
+    assert len(done.json["deliveries"]) == 6
+
+
+def put_processed(bucket: Bucket, project: Workspace, way: int) -> None:
+    """As if Audience Manager had picked up what was delivered before the build, in one of its ways."""
+    for (key,) in project.sql(
+        "select f.object_key from aam_state.delivery_files f"
+        " inner join aam_state.deliveries d on d.delivery_id = f.delivery_id where d.status = 'delivered'"
+    ):
+        folder, _, name = key.rpartition("/")
+        bucket.client.put_object(
+            Bucket=bucket.name, Key=f"{folder}/{picked_up_names(name)[way]}", Body=b"picked up"
+        )
+
+
+@pytest.mark.parametrize("way", [0, -1], ids=["in place", "beside"])
+def test_a_contradiction_to_a_waiting_file_is_held(workspace: Prepare, bucket: Bucket, way: int) -> None:
+    project = workspace("changed")
+    project.destination(**bucket.settings)
+    project.vars(lambda v: v.update(on_unprocessed="hold"))
+    [(waiting,)] = project.sql(
+        "select name from aam_state.delivery_files f inner join aam_state.deliveries d"
+        " on d.delivery_id = f.delivery_id where d.feed = 'crm_traits'"
+    )
+    done = project.aam("deliver", "--json", "--select", "crm_traits", extra=AWS)
+    assert done.code == 3
+    [line] = done.complaints
+    assert f"{waiting} is not picked up yet" in line and "--force-feed crm_traits" in line
+    [(users,)] = project.sql(
+        "select count(distinct user_id) from aam_state.signal_ledger"
+        " where feed = 'crm_traits' and not qualified and batch_id in (select batch_id from inbound.batches)"
+    )
+    assert f"for {users:,} users" in line
+    assert bucket.stored() == []
+    # ID pairs contradict nothing
+    project.deliver("--select", "crm_id_sync", *NO_CHECK, extra=AWS)
+    put_processed(bucket, project, way)
+    [delivery] = project.deliver("--select", "crm_traits", *NO_CHECK, extra=AWS)
+    assert delivery["status"] == "delivered"
+    assert project.sql(
+        "select forced from aam_state.deliveries where feed = 'crm_traits' order by started_at"
+    ) == [
+        (False,),
+        (False,),
+    ]
+
+
+def test_a_hold_can_be_forced_and_that_is_recorded(workspace: Prepare, bucket: Bucket) -> None:
+    project = workspace("changed")
+    project.destination(**bucket.settings)
+    project.vars(lambda v: v.update(on_unprocessed="hold"))
+    project.deliver("--select", "crm_profile", "--force-feed", "crm_profile", *NO_CHECK, extra=AWS)
+    assert project.sql("select feed from aam_state.deliveries where forced") == [("crm_profile",)]
+
+
+def test_a_warning_is_enough_where_the_project_says_so(workspace: Prepare, bucket: Bucket) -> None:
+    project = workspace("changed")
+    project.destination(**bucket.settings)
+    done = project.ok("deliver", "--json", "--select", "crm_traits", *NO_CHECK, extra=AWS)
+    assert "warning: feed crm_traits:" in done.err and "is not picked up yet" in done.err
+    assert len(done.json["deliveries"]) == 1
+    assert project.sql("select 1 from aam_state.deliveries where forced") == []
+
+
+def write_only() -> Callable[[dict[str, Any]], int | None]:
+    """Credentials as Audience Manager's bucket may give: no list, and so no HEAD of what is not there."""
+    there: set[str] = set()
+
+    def fault(environ: dict[str, Any]) -> int | None:
+        method, key = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if method == "PUT":
+            there.add(key)
+        return 403 if method == "GET" or (method == "HEAD" and key not in there) else None
+
+    return fault
+
+
+def test_write_only_credentials_are_enough(workspace: Prepare, bucket: Bucket) -> None:
+    """Whether a file waits can't be known then, and nothing is held for it; also what failed is finished."""
+    project = workspace("changed")
+    project.destination(**bucket.settings)
+    project.vars(lambda v: v.update(on_unprocessed="hold"))
+    fault = bucket.server.fault = write_only()
+    done = project.ok("deliver", "--json", "--select", "crm_traits", *NO_CHECK, extra=AWS)
+    assert "can't be known" in done.err
+    assert len(done.json["deliveries"]) == 1
+    bucket.server.fault = lambda environ: 500 if environ["REQUEST_METHOD"] == "PUT" else fault(environ)
+    project.refused(1, "deliver", "--select", "ios_traits", "--force", *NO_CHECK, extra=AWS)
+    bucket.server.fault = fault
+    [delivery] = project.deliver("--select", "ios_traits", *NO_CHECK, extra=AWS)
+    assert delivery["status"] == "delivered"
+    bucket.server.fault = None
+    assert len(bucket.stored()) == 2
