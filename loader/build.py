@@ -62,8 +62,8 @@ def dbt_build(project: Project, target: str, variables: Mapping[str, object], *,
     failed = _failed_nodes(project, began)
     if failed:
         kind = ConfigError if all(failure.in_the_project for failure in failed) else DeliveryError
-        said = "; ".join(failure.text for failure in failed[:3])
-        raise kind(f"dbt build failed, so nothing is delivered: {said}{_more(failed)}")
+        reasons = "; ".join(failure.text for failure in failed[:3])
+        raise kind(f"dbt build failed, so nothing is delivered: {reasons}{_more(failed)}")
     raise _compile_error(said, code)
 
 

@@ -285,9 +285,11 @@ def main() -> None:
     except AamError as error:
         output.complain(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        output.complain("interrupted; the next run finishes what is open")
-        sys.exit(130)
+    except SystemExit as end:
+        # what typer makes of a KeyboardInterrupt
+        if end.code == 130:
+            output.complain("interrupted; the next run finishes what is open")
+        raise
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
