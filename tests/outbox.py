@@ -42,6 +42,7 @@ TAXONOMY = """trait_id,trait_name,dpid,trait_type,description
 26,Seen on the site,58342,rule_based,
 27,Of a partner,61207,onboarded,
 28,Of a partner too,61207,rule_based,
+29,Not for sale,58342,onboarded,
 """
 
 # Parsing depends on vars, so a parse is kept for each.
@@ -300,6 +301,31 @@ class Outbox:
 
 
 _TIME = "timestamp '2024-01-01 00:00:00' + {} * interval '1 minute'"
+# Rules that a project adds, about texts that are plain otherwise.
+_MORE_RULES = [
+    {"reason": "test_account", "field": "user_id", "contains": "^test", "says": "a tester's ID"},
+    {
+        "reason": "internal_key",
+        "field": "signal_key",
+        "kinds": ["key_value"],
+        "matches": "internal",
+        "says": "ours",
+    },
+    {
+        "reason": "says_nothing",
+        "field": "signal_value",
+        "kinds": ["key_value"],
+        "matches": "unknown",
+        "says": "empty",
+    },
+    {
+        "reason": "not_for_sale",
+        "field": "signal_value",
+        "kinds": ["trait"],
+        "matches": "29",
+        "says": "a trait of ours",
+    },
+]
 _RAW_TABLES = {
     **dict.fromkeys(FEEDS, ("user_id text", "signal_key text", "signal_value text")),
     "devices": ("device_id text", "customer_id text", "captured_at timestamp"),
@@ -323,6 +349,7 @@ def _write_project(root: Path) -> None:
     project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())
     project["vars"]["limits"] |= LIMITS
     project["vars"] |= {"feeds": FEEDS, "id_syncs": ID_SYNCS}
+    project["vars"]["rules"] += _MORE_RULES
     project["vars"]["data_sources"][61207] = {"name": "A partner", "id_type": "dpuuid"}
     project["models"]["aam_onboard"] = {
         name: project["models"]["aam_onboard"][name] for name in ("feeds", "inbound")

@@ -2,12 +2,15 @@
 had rejected."""
 
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from hypothesis import given
+import pytest
+import yaml
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from outbox import LIMITS, Outbox, Signal, any_signal, batched, pieces, text_of, texts
+from outbox import LIMITS, PROJECT, Outbox, Signal, any_signal, batched, pieces, text_of, texts
 
 from loader.check import FileReport, check_file
 from loader.config import Rules, load_project
@@ -99,6 +102,19 @@ def render_signal(row: tuple[str, ...]) -> str:
 
 
 @batched(3)
+@example(
+    signals=[
+        Signal("test1", "d_sid", "24"),
+        Signal("test:", "d_sid", "24"),
+        Signal("u1", "d_sid", "29"),
+        Signal("u1", "internal", "unknown"),
+        Signal("u1", "size", "unknown"),
+        Signal("u1", "size", "known"),
+    ],
+    phones=[],
+    pairs=[(GAID, "test1"), (GAID, "u1")],
+    hashes=[("test1", HASHED), ("u1", HASHED)],
+)
 @given(
     signals=st.lists(any_signal, min_size=60, max_size=120),
     phones=st.lists(phone, min_size=10, max_size=30),
@@ -134,3 +150,40 @@ def test_sql_and_checker_agree(
             tuple(row) if data else (row.user_id, row.value): reason for row, reason in outbox.rejected(feed)
         }
         assert_agreement(outbox, feed, rows, rejected, render_signal if data else "\t".join)
+
+
+VARS = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+PLAIN = [
+    *(("user_id", name, id_type["plain"]) for name, id_type in VARS["id_types"].items()),
+    ("signal_key", "key_value", VARS["plain"]["key_value_signal_key"]),
+    ("signal_value", "key_value", VARS["plain"]["key_value_signal_value"]),
+    ("signal_value", "trait", "[0-9]+"),
+]
+
+
+@pytest.mark.parametrize(("field", "kind", "plain"), PLAIN, ids=lambda value: value[:20])
+def test_no_plain_text_breaks_a_rule(field: str, kind: str, plain: str) -> None:
+    """vars.plain spares most texts the rules: those named there, at least, it must spare for good."""
+    id_type = VARS["id_types"].get(kind, {})
+    rule_kind = id_type.get("kind", kind)
+    rules = [
+        rule
+        for rule in VARS["rules"]
+        if rule.get("field") == field and rule_kind in rule.get("kinds", [rule_kind])
+    ]
+    assert {rule["reason"] for rule in rules} <= set(VARS["plain"]["unbroken"])
+
+    @settings(max_examples=100)
+    @given(text=st.from_regex(plain, fullmatch=True))
+    def breaks_none(text: str) -> None:
+        for rule in rules:
+            if "matches" in rule:
+                assert not re.fullmatch(rule["matches"], text)
+            elif "contains" in rule:
+                assert not re.search(rule["contains"], text)
+            else:
+                assert re.fullmatch(
+                    id_type["pattern"] if rule["unlike"] == "id_type" else rule["unlike"], text
+                )
+
+    breaks_none()

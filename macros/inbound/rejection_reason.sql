@@ -3,15 +3,14 @@
    field: user_id, signal_key or signal_value, as the rules say · text: the SQL of it
    kind: which rules apply: the ID's (a key of vars.id_types) or the signal's (trait, integration_code, key_value)
 
-   Most texts are plain (vars.plain): one look at those instead of one a rule. #}
-{% macro rejection_reason(field, text, kind) %}
+   Most texts are plain (vars.plain): one look at those instead of one a rule. What is known to be plain (`is_plain`)
+   needs none. A rule that vars.plain.unbroken does not name is tried on all. #}
+{% macro rejection_reason(field, text, kind, is_plain=false) %}
     {%- set id_type = var('id_types').get(kind, {}) if field == 'user_id' else {} -%}
     {%- set rule_kind = id_type.get('kind', kind) -%}
     {%- set plain = id_type.get('plain') or var('plain').get(kind ~ '_' ~ field) -%}
     {%- set whens = [] -%}
-    {%- if plain -%}
-        {%- do whens.append('when ' ~ matches(text, plain) ~ ' then null') -%}
-    {%- endif -%}
+    {%- set whens_of_plain = [] -%}
     {%- for rule in var('rules') if rule.get('field') == field and rule_kind in rule.get('kinds', [rule_kind]) -%}
         {%- if rule.get('matches') -%}
             {%- set breaks = matches(text, rule.matches) -%}
@@ -21,7 +20,19 @@
             {%- set pattern = id_type.pattern if rule.unlike == 'id_type' else rule.unlike -%}
             {%- set breaks = 'not ' ~ matches(text, pattern) -%}
         {%- endif -%}
-        {%- do whens.append('when ' ~ breaks ~ " then '" ~ rule.reason ~ "'") -%}
+        {%- set when = 'when ' ~ breaks ~ " then '" ~ rule.reason ~ "'" -%}
+        {%- do whens.append(when) -%}
+        {%- if rule.reason not in var('plain').unbroken -%}
+            {%- do whens_of_plain.append(when) -%}
+        {%- endif -%}
     {%- endfor -%}
-    case {{ whens | join('\n            ') }} end
+    {%- set reason_of_plain = 'case ' ~ whens_of_plain | join(' ') ~ ' end' if whens_of_plain else 'null' -%}
+    {%- if is_plain -%}
+        {{ reason_of_plain }}
+    {%- else -%}
+        {%- if plain -%}
+            {%- do whens.insert(0, 'when ' ~ matches(text, plain) ~ ' then ' ~ reason_of_plain) -%}
+        {%- endif -%}
+        case {{ whens | join('\n            ') }} end
+    {%- endif -%}
 {%- endmacro %}

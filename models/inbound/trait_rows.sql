@@ -68,7 +68,9 @@ final as (
                 {{ byte_length('user_id') }} + {{ byte_length('signal_key') }}
                 + {{ byte_length('signal_value') }} + 7 > {{ var('limits').line_bytes }}
                 then 'signal_too_long'
-            when trait_dpid = target_trait_dpid and trait_type = 'onboarded' then null
+            when
+                trait_dpid = target_trait_dpid and trait_type = 'onboarded'
+                then {{ rejection_reason('signal_value', 'signal_value', 'trait', is_plain=true) }}
             when signal_key = 'd_sid' then coalesce(
                 {{ rejection_reason('signal_value', 'signal_value', 'trait') }},
                 case
