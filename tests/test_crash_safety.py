@@ -101,6 +101,7 @@ def killed(project: Workspace, step: int, *arguments: str) -> str:
         cwd=project.root, env=project.env(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stderr, done.stderr
+    assert log.exists(), (done.returncode, done.stderr)
     where = log.read_text()
     assert done.returncode == (0 if where.startswith("end") else -signal.SIGKILL), done.stderr
     return where

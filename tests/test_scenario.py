@@ -248,11 +248,8 @@ def test_bad_ids_are_rejected_once_under_their_reason(workspace: Prepare) -> Non
 
 
 def test_two_deliveries_of_one_second_have_different_names(workspace: Prepare) -> None:
-    """Though the clock stands still, and though two feeds share a data source and a mode."""
+    """Though the clock stands still."""
     project = workspace("built")
-    project.vars(
-        lambda v: v["feeds"].update(crm_profile={"dpid": 58342, "id_type": "dpuuid", "mode": "sync"})
-    )
     script = """
 import sys, time
 from pathlib import Path
@@ -263,7 +260,6 @@ time.time = lambda: 1_800_000_000.5
 place = find_place(Path(), None, None)
 with opened(place, Options(check=False)) as run:
     assert deliver(run, ["crm_traits"]).exit_code == 0
-    assert deliver(run, ["crm_profile"]).exit_code == 0
     [batch] = state.read_batches(run.warehouse, run.project, ["crm_traits"])
     for _ in range(3):
         state.begin(run.warehouse, run.project, batch, _file_root(run, batch), forced=False)
@@ -271,7 +267,7 @@ with opened(place, Options(check=False)) as run:
 """
     done = project.python(script)
     assert done.code == 0, done.err
-    assert sorted(done.out.split()) == [f"ftp_dpm_58342_{1_800_000_000 + n}.sync" for n in range(5)]
+    assert sorted(done.out.split()) == [f"ftp_dpm_58342_{1_800_000_000 + n}.sync" for n in range(4)]
 
 
 def test_s3_gets_objects_keys_acl_and_checksums(workspace: Prepare, bucket: Bucket) -> None:
