@@ -166,6 +166,13 @@ class Project(BaseModel):
         own = (self.vars.feeds.get(feed) or self.vars.id_syncs[feed]).guard
         return Guards(**{**self.vars.guards.model_dump(), **own})
 
+    def dpids_of(self, feed: str) -> list[int]:
+        """The DPIDs in the name of a feed's files, in their order."""
+        if feed in self.vars.id_syncs:
+            return list(self.vars.id_syncs[feed].dpids)
+        settings = self.vars.feeds[feed]
+        return [settings.dpid] + ([] if settings.target_dpid is None else [settings.target_dpid])
+
     def data_source_name(self, dpid: int) -> str:
         """The name of a data source, for people: `CRM customers`, `idfa (global)`."""
         if dpid in self.vars.data_sources:

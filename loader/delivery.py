@@ -232,6 +232,13 @@ def _require_built_for(run: Run, batches: Sequence[Batch]) -> None:
                 f"the last build is for destination {batch.destination}, not {name}: each destination has its own"
                 f" delivered state; run `aam run --to {name}`, or `dbt build --vars 'destination: {name}'`"
             )
+        feed = run.project.vars.feeds.get(batch.feed)
+        changed_mode = feed is not None and batch.mode != feed.mode and not batch.is_full
+        if changed_mode or batch.dpids != ",".join(map(str, run.project.dpids_of(batch.feed))):
+            raise ConfigError(
+                f"feed {batch.feed} was built as {batch.mode} for DPIDs {batch.dpids}, which dbt_project.yml has"
+                " changed since; run `aam run`, or `dbt build`"
+            )
         if run.options.full and not batch.is_full:
             raise ConfigError(
                 "the last build holds changes only; run `aam run --full`, or `dbt build --vars 'full: true'`"

@@ -75,10 +75,5 @@ def make_plan(
 
 def _data_source(project: Project, feed: str) -> str:
     """`CRM customers (58342)`, `idfa (global) (20915) → CRM customers (58342)`."""
-    sync = project.vars.id_syncs.get(feed)
-    if sync:
-        dpids = list(sync.dpids)
-    else:
-        settings = project.vars.feeds[feed]
-        dpids = [settings.dpid] + ([settings.target_dpid] if settings.target_dpid is not None else [])
+    dpids = project.dpids_of(feed)
     return " → ".join(f"{project.data_source_name(dpid)} {dpid}" for dpid in dpids)

@@ -30,6 +30,7 @@ class Batch:
     feed: str
     kind: Literal["data", "id_sync"]
     mode: Literal["sync", "overwrite"]
+    dpids: str
     destination: str
     is_full: bool
     base_delivery_id: str | None

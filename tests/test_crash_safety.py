@@ -296,6 +296,17 @@ def test_a_key_that_somebody_else_took_leads_to_a_new_timestamp(workspace: Prepa
     assert len(project.out()) == 2
 
 
+@pytest.mark.parametrize("change", [{"mode": "overwrite", "target_dpid": 58344}, {"target_dpid": 58344}])
+def test_build_is_refused_when_its_feed_was_changed_after_it(
+    duckdb_workspace: Prepare, change: dict[str, object]
+) -> None:
+    """Its rows were checked for other data sources, or its lines are of another mode."""
+    project = duckdb_workspace("built")
+    project.vars(lambda v: v["feeds"].pop("crm_profile") and v["feeds"]["crm_traits"].update(change))
+    message = project.refused(2, "deliver", *NO_CHECK, "--select", "crm_traits")
+    assert "crm_traits" in message and "58342" in message and "aam run" in message
+
+
 def test_torn_and_stale_builds_are_refused(workspace: Prepare) -> None:
     project = workspace("changed")
     files = project.out()

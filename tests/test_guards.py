@@ -22,6 +22,7 @@ BATCH = Batch(
     feed="crm_traits",
     kind="data",
     mode="sync",
+    dpids="58342",
     destination="local",
     is_full=False,
     base_delivery_id="d",

@@ -211,8 +211,7 @@ REJECTED = {
         "phone_number_as_id": 1, "space_around_id": 3, "url_encoded_id": 1,
     },
     "crm_id_sync": {
-        "all_zero_id": 1, "colon_in_id": 1, "email_as_id": 1, "empty_id": 2, "invalid_aam_id": 3,
-        "ip_address_as_id": 1, "phone_number_as_id": 1, "space_around_id": 3, "url_encoded_id": 5,
+        "all_zero_id": 1, "empty_id": 1, "invalid_aam_id": 3, "space_around_id": 3, "url_encoded_id": 5,
     },
     "mobile_id_sync": {
         "all_zero_id": 2, "empty_id": 1, "invalid_device_id": 3, "space_around_id": 1, "too_many_user_ids": 2,

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # Rows a record batch: large enough for C to do the work, small enough that memory stays flat.
 BATCH_ROWS = 50_000
+# DuckDB keeps what it has read of the file until this is full. An export reads all once, so more would only make memory
+# grow with the data; `settings: {memory_limit: …}` of the profile goes first.
+MEMORY_LIMIT = "128MB"
 
 
 class DuckDBWarehouse:
@@ -35,7 +38,8 @@ class DuckDBWarehouse:
                 f"{settings.path} is not there: nothing has been built; run `aam run` or `dbt build`"
             )
         try:
-            self._connection = duckdb.connect(settings.path, read_only=read_only, config=settings.settings)
+            config = {"memory_limit": MEMORY_LIMIT, **settings.settings}
+            self._connection = duckdb.connect(settings.path, read_only=read_only, config=config)
         except duckdb.IOException as error:
             if "lock" in str(error).lower():
                 raise LockedError(
@@ -95,6 +99,10 @@ class DuckDBWarehouse:
 
         try:
             yield
+        except duckdb.OutOfMemoryException as error:
+            raise DeliveryError(
+                f"warehouse {self._path}: {_first_line(error)}; set `settings: {{memory_limit: 1GB}}` in profiles.yml"
+            ) from None
         except duckdb.Error as error:
             raise DeliveryError(f"warehouse {self._path}: {_first_line(error)}") from None
 

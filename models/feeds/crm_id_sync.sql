@@ -1,14 +1,25 @@
--- AAM UUID to CRM ID, as captured on the site.
+-- AAM UUID to CRM ID, as captured on the site, of customers whom we know and may send, however the site spells their
+-- ID. An ID pair can't be withdrawn, so a CRM table that came up empty must send none.
 with web_ids as (
     select * from {{ ref('int_web_ids') }}
 ),
 
+customers as (
+    select * from {{ ref('int_customers') }}
+),
+
+allowed_keys as (
+    select distinct {{ id_match_key('customer_id') }} as match_key
+    from customers
+),
+
 final as (
     select
-        aam_uuid,
-        customer_id,
-        captured_at
+        web_ids.aam_uuid,
+        web_ids.customer_id,
+        web_ids.captured_at
     from web_ids
+    inner join allowed_keys on {{ id_match_key('web_ids.customer_id') }} = allowed_keys.match_key
 )
 
 select * from final

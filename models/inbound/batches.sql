@@ -4,14 +4,17 @@ with feeds as (
     select
         feed,
         'data' as kind,
-        mode
+        mode,
+        cast(dpid as {{ dbt.type_string() }})
+        || coalesce(',' || cast(target_dpid as {{ dbt.type_string() }}), '') as dpids
     from ({{ configured_feeds() }}) as configured
-    {%- for name in var('id_syncs') %}
+    {%- for name, sync in var('id_syncs').items() %}
     union all
     select
         '{{ name }}' as feed,
         'id_sync' as kind,
-        'sync' as mode
+        'sync' as mode,
+        '{{ sync.dpids | join(',') }}' as dpids
     {%- endfor %}
 ),
 
@@ -102,6 +105,7 @@ final as (
         feeds.feed,
         feeds.kind,
         feeds.mode,
+        feeds.dpids,
         '{{ var('destination') }}' as destination,
         {{ 'true' if var('full') else 'false' }} as is_full,
         past_deliveries.delivery_id as base_delivery_id,
