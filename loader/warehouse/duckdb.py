@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from loader.config import DuckDBSettings
 
 # Rows a record batch: large enough for C to do the work, small enough that memory stays flat.
-BATCH_ROWS = 50_000
+BATCH_ROWS = 20_000
 # DuckDB keeps what it has read of the file until this is full. An export reads all once, so more would only make memory
 # grow with the data; `settings: {memory_limit: …}` of the profile goes first.
 MEMORY_LIMIT = "128MB"
