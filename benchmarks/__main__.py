@@ -230,6 +230,19 @@ def encrypting(bench: Bench, lines: int, home: Path, runs: int) -> Iterator[Row]
     (bench.folder / "plain.gpg").unlink()
 
 
+def checking(bench: Bench, lines: int, runs: int) -> Iterator[Row]:
+    """`aam check` of the delivered files, against reading and counting their lines."""
+    bench.forget_deliveries("local")
+    Command(bench.deliver(), bench).run()
+    files = [str(path) for path in (bench.folder / "out").rglob("*.gz")]
+    ours, theirs = compare(
+        runs,
+        Command([str(data.BIN / "aam"), "check", *files, "--project-dir", str(bench.folder)], bench),
+        Command(shell(f"gzip -dc {shlex.join(files)} | wc -l")),
+    )
+    yield Row(f"aam check, {lines:,} lines", "gzip -dc | wc -l", ours, theirs, ratio=6)
+
+
 def uploading(bench: Bench, lines: int, address: str, runs: int) -> Iterator[Row]:
     """An S3 delivery against writing all files first and uploading one by one."""
     os.environ |= {"AWS_ACCESS_KEY_ID": "b", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -308,6 +321,7 @@ def measure(size: str, runs: int, work: Path, engines: list[str]) -> Iterator[Ro
             if engine == "duckdb":
                 name = f"aam deliver, {users:,} lines, peak memory"
                 yield Row(name, f"with {small:,} lines", rows[0].ours, few, ratio=1.15, most=500, unit="MB")
+                yield from checking(bench, users, runs)
                 yield from encrypting(bench, users, home, runs)
                 yield from uploading(bench, users, address, runs)
             shutil.rmtree(bench.folder)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
@@ -294,6 +295,11 @@ def test_a_wrong_name_is_told_by_its_element() -> None:
     assert report.records_received == 0
 
 
+def packed(text: bytes) -> bytes:
+    """gzip without the time: test IDs are made of it, and must be the same in each of xdist's workers."""
+    return gzip.compress(text, mtime=0)
+
+
 @pytest.mark.parametrize(
     ("expected", "name", "text"),
     [
@@ -303,16 +309,16 @@ def test_a_wrong_name_is_told_by_its_element() -> None:
         ("customer_ids_first", f"c2c_id_20914_58343_{TS}.sync", GAID + "\t" + SHA),
         ("empty_file", OWN, ""),
         ("empty_file", OWN, "\n\r\n"),
-        ("empty_file", OWN + ".gz", gzip.compress(b"")),
+        ("empty_file", OWN + ".gz", packed(b"")),
         ("byte_order_mark", OWN, b"\xef\xbb\xbfu1\td_sid=24"),
         ("byte_order_mark", OWN, "u1\td_sid=24".encode("utf-16")),
         ("not_gzip", OWN + ".gz", "u1\td_sid=24"),
-        ("gzip_without_extension", OWN, gzip.compress(b"u1\td_sid=24")),
-        ("packed_twice", OWN + ".gz", gzip.compress(gzip.compress(b"u1\td_sid=24"))),
+        ("gzip_without_extension", OWN, packed(b"u1\td_sid=24")),
+        ("packed_twice", OWN + ".gz", packed(packed(b"u1\td_sid=24"))),
         ("not_pgp", OWN + ".gpg", "u1\td_sid=24"),
-        ("truncated_gzip", OWN + ".gz", gzip.compress(b"u1\td_sid=24\n" * 100)[:-9]),
-        ("truncated_gzip", OWN + ".gz", gzip.compress(b"u1\td_sid=24")[:12]),
-        ("corrupt_gzip", OWN + ".gz", gzip.compress(os.urandom(999))[:500] + b"\0" * 600),
+        ("truncated_gzip", OWN + ".gz", packed(b"u1\td_sid=24\n" * 100)[:-9]),
+        ("truncated_gzip", OWN + ".gz", packed(b"u1\td_sid=24")[:12]),
+        ("corrupt_gzip", OWN + ".gz", packed(random.Random(24).randbytes(999))[:500] + b"\0" * 600),
     ],
 )
 def test_faults_of_the_file(expected: str, name: str, text: str | bytes) -> None:
