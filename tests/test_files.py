@@ -281,9 +281,13 @@ def test_a_directory_that_is_a_file(tmp_path):
         write([batch(users(1))], tmp_path / "spool")
 
 
+# A shell without job control starts its background jobs with Ctrl-C ignored, and they hand that on.
+HEARS_CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def run(script: str, *arguments: object, **options) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)],
+        [sys.executable, "-c", HEARS_CTRL_C + textwrap.dedent(script), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
