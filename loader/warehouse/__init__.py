@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Warehouse(Protocol):
-    """What the loader needs of a warehouse. Parameters stand in SQL as $1, $2, …
+    """What the loader needs of a warehouse, and what is the same in all. Parameters stand in SQL as $1, $2, …
 
     Every method raises DeliveryError when the warehouse fails, in its own words.
     """
@@ -26,14 +26,24 @@ class Warehouse(Protocol):
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         """One statement."""
 
-    def transaction(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
         """All statements inside take effect together, or none does."""
+        self.execute("begin")
+        try:
+            yield
+        except BaseException:
+            self.execute("rollback")
+            raise
+        self.execute("commit")
 
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """A result of any size in constant memory; other statements may run meanwhile."""
 
     def has_table(self, schema: str, table: str) -> bool:
         """Whether a table or view is there."""
+        sql = "select 1 as there from information_schema.tables where table_schema = $1 and table_name = $2"
+        return bool(self.rows(sql, [schema, table]))
 
     def lock(self, feeds: Sequence[str]) -> AbstractContextManager[None]:
         """Hold the feeds for this process alone; raises LockedError that names the holder and since when."""

@@ -11,7 +11,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loader.errors import AamError, ConfigError, DeliveryError, LockedError
+from loader.errors import ConfigError, DeliveryError, LockedError
+from loader.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,7 @@ BATCH_ROWS = 20_000
 MEMORY_LIMIT = "128MB"
 
 
-class DuckDBWarehouse:
+class DuckDBWarehouse(Warehouse):
     """A DuckDB file."""
 
     def __init__(self, name: str, settings: DuckDBSettings, *, read_only: bool = False) -> None:
@@ -64,26 +65,10 @@ class DuckDBWarehouse:
         with self._clear_errors():
             self._connection.execute(sql, list(parameters))
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """See Warehouse."""
-        self.execute("begin")
-        try:
-            yield
-        except BaseException:
-            self.execute("rollback")
-            raise
-        self.execute("commit")
-
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """See Warehouse."""
         with self._clear_errors(), self._connection.cursor() as cursor:
             yield from cursor.sql(sql, params=list(parameters)).to_arrow_reader(BATCH_ROWS)
-
-    def has_table(self, schema: str, table: str) -> bool:
-        """See Warehouse."""
-        sql = "select 1 from information_schema.tables where table_schema = $1 and table_name = $2"
-        return bool(self.rows(sql, [schema, table]))
 
     def lock(self, feeds: Sequence[str]) -> AbstractContextManager[None]:
         """See Warehouse: the open file is the lock; whoever has it has every feed."""
@@ -139,7 +124,7 @@ def _holder(path: str) -> str:
         alive = Path(f"/proc/{holder['pid']}").exists() or not Path("/proc").exists()
         if alive:
             return f" (aam, process {holder['pid']}, since {holder['since']}); wait for it, or stop it"
-    except (OSError, ValueError, KeyError, AamError):
+    except (OSError, ValueError, KeyError):
         pass
     return "; wait for it, or close it"
 

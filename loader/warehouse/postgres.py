@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from loader.errors import ConfigError, DeliveryError, LockedError
+from loader.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +22,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 LOCK_CLASS = 0x41414D
 
 
-class PostgresWarehouse:
+class PostgresWarehouse(Warehouse):
     """A PostgreSQL database."""
 
     def __init__(self, name: str, settings: PostgresSettings) -> None:
@@ -54,17 +55,6 @@ class PostgresWarehouse:
         with self._clear_errors(), closing(self._connection.cursor()) as cursor:
             cursor.execute(sql, list(parameters) or None)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """See Warehouse."""
-        self.execute("begin")
-        try:
-            yield
-        except BaseException:
-            self.execute("rollback")
-            raise
-        self.execute("commit")
-
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """See Warehouse: on a connection of its own, since a COPY occupies it until the last row."""
         with (
@@ -75,11 +65,6 @@ class PostgresWarehouse:
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
             cursor.execute(sql, list(parameters) or None)
             yield from cursor.fetch_record_batch()
-
-    def has_table(self, schema: str, table: str) -> bool:
-        """See Warehouse."""
-        sql = "select 1 as there from information_schema.tables where table_schema = $1 and table_name = $2"
-        return bool(self.rows(sql, [schema, table]))
 
     @contextmanager
     def lock(self, feeds: Sequence[str]) -> Iterator[None]:
