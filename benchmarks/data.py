@@ -161,9 +161,10 @@ class Bench:
         )
         counts = ("users", "users_total", "lines", "signals_added", "input_rows")
         self.sql(
-            "insert into aam_state.user_ledger (batch_id, feed, user_id, signals, added, removed, users_more)"
-            " select u.batch_id, u.feed, u.user_id || 'y' || cast(r.n as varchar), u.signals, u.added, u.removed,"
-            f" u.users_more from aam_state.user_ledger as u cross join {series}",
+            "insert into aam_state.user_ledger (batch_id, feed, user_id, signals, fingerprint, added,"
+            " removed, users_more)"
+            " select u.batch_id, u.feed, u.user_id || 'y' || cast(r.n as varchar), u.signals, u.fingerprint,"
+            f" u.added, u.removed, u.users_more from aam_state.user_ledger as u cross join {series}",
             "update inbound.batches set "
             + ", ".join(f"{name} = {name} * {times}" for name in counts)
             + f" where feed = '{FEED}'",

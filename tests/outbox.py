@@ -290,6 +290,12 @@ class Outbox:
         )
         return [(Signal(*row[:3]), row[3]) for row in rows]
 
+    def compared(self, feed: str) -> set[str]:
+        """The users whose signals the build compared with those delivered."""
+        rows = self.sql(f"select user_id from inbound.users_to_compare where feed = '{feed}'")
+        assert len(rows) == len(set(rows))
+        return {user_id for (user_id,) in rows}
+
     def batch(self, feed: str) -> dict[str, Any]:
         """The feed's figures."""
         columns = [

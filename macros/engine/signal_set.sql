@@ -20,6 +20,21 @@
 {%- endmacro %}
 
 
+{# Aggregate: a number that is the same for the same rows, in whatever order; all of them, or those of a condition.
+   Null without rows. A change that keeps the sum of 64-bit hashes does not happen by chance. #}
+{% macro fingerprint(key, value, condition='true') %}
+    {{- return(adapter.dispatch('fingerprint', 'aam_onboard')(key, value, condition)) -}}
+{% endmacro %}
+
+{% macro duckdb__fingerprint(key, value, condition) -%}
+    sum(case when {{ condition }} then hash({{ key }}, {{ value }}) end)
+{%- endmacro %}
+
+{% macro postgres__fingerprint(key, value, condition) -%}
+    sum(case when {{ condition }} then hashtextextended({{ value }}, hashtextextended({{ key }}, 0)) end)
+{%- endmacro %}
+
+
 {# The signals of one set that are not in another; '' when there are none. only: traits, others, or all of them. #}
 {% macro set_difference(signals, without, only='all') %}
     {{- return(adapter.dispatch('set_difference', 'aam_onboard')(signals, without, only)) -}}

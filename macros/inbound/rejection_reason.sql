@@ -36,3 +36,15 @@
         case {{ whens | join('\n            ') }} end
     {%- endif -%}
 {%- endmacro %}
+
+
+{# The same for a user ID, by the ID type of its feed. Rows of many signals share an ID: where they are grouped, ask after
+   grouping. #}
+{% macro id_reason(feed, user_id) -%}
+    case
+        when {{ user_id }} is null then 'empty_id'
+        {%- for name, settings in var('feeds').items() %}
+        when {{ feed }} = '{{ name }}' then {{ rejection_reason('user_id', user_id, settings.id_type) }}
+        {%- endfor %}
+    end
+{%- endmacro %}

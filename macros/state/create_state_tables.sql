@@ -35,7 +35,7 @@
         name text not null primary key,
         object_key text not null,
         uri text not null,
-        status text not null, -- made | uploading | uploaded | superseded
+        status text not null, -- uploading | uploaded | superseded
         spool_path text not null,
         split bigint not null, -- place in its delivery, from 1
         lines bigint not null,
@@ -62,10 +62,13 @@
         feed text not null,
         user_id text not null,
         signals text not null, -- the set that the user has after this batch; see macros/engine/signal_set.sql
+        fingerprint numeric(38, 0), -- of the rows that the set is made of; null: not known
         added text, -- what is new of it; null: all of it
         removed text not null,
         users_more integer not null -- 1: had no signal before · -1: has none now · 0: neither
     );
+    -- for a state of an earlier version
+    alter table {{ schema }}.user_ledger add column if not exists fingerprint numeric(38, 0);
     create table if not exists {{ schema }}.id_ledger (
         batch_id text not null,
         id_sync text not null,

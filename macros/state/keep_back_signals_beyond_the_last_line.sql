@@ -10,7 +10,8 @@
             when kept_back.removals = '' then {{ kept }}
             when {{ kept }} = '' then kept_back.removals
             else concat({{ kept }}, {{ separator() }}, kept_back.removals)
-        end
+        end,
+        fingerprint = null -- the set is less than the rows, so it is compared each time
     from (
         select
             feed,

@@ -1,7 +1,7 @@
 {# A model whose rows are appended to a table of the state; its select is what this build changes.
 
    dbt's incremental models write new rows twice (into a temporary table first) and may rebuild the table; the
-   delivered state can afford neither. A pre-hook settles the ledger first: see settle_signal_ledger. #}
+   delivered state can afford neither. Before, pre-hooks settle the ledgers: settle_user_ledger, settle_id_ledger. #}
 {% materialization ledger, default %}
     {%- set ledger = this.incorporate(type='table') -%}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}

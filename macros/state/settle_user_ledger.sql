@@ -2,6 +2,7 @@
    ledger is as large as the delivered state and no larger. What has been delivered stays the same. #}
 {% macro settle_user_ledger() %}
     {%- set deliveries = source('aam_state', 'deliveries') %}
+    {%- set ledger = source('aam_state', 'user_ledger') %}
     {%- set earlier_and_last %}
         select
             earlier.feed,
@@ -23,30 +24,30 @@
                     and later.started_at > last_one.started_at
             )
     {%- endset %}
-    delete from {{ this }}
+    delete from {{ ledger }}
     where not exists (
         select 1 from ({{ settled_deliveries() }}) as settled
-        where settled.feed = {{ this }}.feed and settled.batch_id = {{ this }}.batch_id
+        where settled.feed = {{ ledger }}.feed and settled.batch_id = {{ ledger }}.batch_id
     );
 
-    delete from {{ this }}
+    delete from {{ ledger }}
     where exists (
         select 1
-        from {{ this }} as later
+        from {{ ledger }} as later
         inner join ({{ earlier_and_last }}) as pairs
             on later.feed = pairs.feed and later.batch_id = pairs.last_batch
         where
-            later.feed = {{ this }}.feed
-            and later.user_id = {{ this }}.user_id
-            and pairs.earlier_batch = {{ this }}.batch_id
+            later.feed = {{ ledger }}.feed
+            and later.user_id = {{ ledger }}.user_id
+            and pairs.earlier_batch = {{ ledger }}.batch_id
     );
 
     -- users without a signal; those of the last delivery stay, to tell whether the next one turns them round
-    delete from {{ this }}
+    delete from {{ ledger }}
     where
-        {{ this }}.signals = ''
+        {{ ledger }}.signals = ''
         and exists (
             select 1 from ({{ earlier_and_last }}) as pairs
-            where pairs.feed = {{ this }}.feed and pairs.earlier_batch = {{ this }}.batch_id
+            where pairs.feed = {{ ledger }}.feed and pairs.earlier_batch = {{ ledger }}.batch_id
         );
 {% endmacro %}

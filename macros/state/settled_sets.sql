@@ -3,7 +3,8 @@
     select
         ledger.feed,
         ledger.user_id,
-        ledger.signals
+        ledger.signals,
+        ledger.fingerprint
     from {{ ledger }} as ledger
     inner join {{ source('aam_state', 'deliveries') }} as deliveries
         on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id

@@ -18,10 +18,6 @@ with feeds as (
     {%- endfor %}
 ),
 
-trait_rows as (
-    select * from {{ ref('trait_rows') }}
-),
-
 id_sync_rows as (
     select * from {{ ref('id_sync_rows') }}
 ),
@@ -65,8 +61,13 @@ delivered as (
 ),
 
 input_rows as (
-    {{ count_by('feed', 'trait_rows') }}
+    {%- for name in var('feeds') %}
+    select
+        '{{ name }}' as feed,
+        count(*) as n
+    from {{ ref(name) }}
     union all
+    {%- endfor %}
     {{ count_by('id_sync', 'id_sync_rows') }}
 ),
 

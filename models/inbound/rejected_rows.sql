@@ -9,16 +9,20 @@ packed_signals as (
 
 staying_sets as (
     -- users of sync feeds who have more than traits
-    select settled_sets.*
-    from ({{ settled_sets(ref('user_ledger')) }}) as settled_sets
-    inner join feeds on settled_sets.feed = feeds.feed
+    select
+        users.feed,
+        users.user_id,
+        users.delivered
+    from {{ ref('users_to_compare') }} as users
+    inner join feeds on users.feed = feeds.feed
     where
-        feeds.mode = 'sync'
-        and (settled_sets.signals like '%"%' or settled_sets.signals like '%ic=%')
+        users.batch_id = '{{ invocation_id }}'
+        and feeds.mode = 'sync'
+        and (users.delivered like '%"%' or users.delivered like '%ic=%')
 ),
 
 staying_signals as (
-    {{ each_signal('staying_sets', ['feed', 'user_id'], 'signals') }}
+    {{ each_signal('staying_sets', ['feed', 'user_id'], 'delivered') }}
 ),
 
 id_sync_rows as (
@@ -27,14 +31,26 @@ id_sync_rows as (
 
 broken_rules as (
     select
-        feed,
-        user_id,
-        signal_key,
-        signal_value,
-        reason
-    -- trait_rows is no CTE: read twice, it would be kept in memory whole
-    from {{ ref('trait_rows') }}
-    where reason is not null
+        current_rows.feed,
+        current_rows.user_id,
+        current_rows.signal_key,
+        current_rows.signal_value,
+        current_rows.reason
+    -- no CTE: read twice, all rows would be kept in memory
+    from {{ ref('rows_to_compare') }} as current_rows
+    where
+        current_rows.reason is not null
+        -- most often nobody has one, and then no row is read
+        and (
+            {{ 'false' if has_deliveries() else 'true' }}
+            or exists (
+                select 1 from {{ ref('users_to_compare') }} as users
+                where
+                    users.has_rejected
+                    and users.feed = current_rows.feed
+                    and users.user_id = coalesce(current_rows.user_id, '')
+            )
+        )
 ),
 
 beyond_the_last_line as (
@@ -60,12 +76,12 @@ not_withdrawable as (
     where
         substr(signal, 1, 6) <> 'd_sid='
         and not exists (
-            select 1 from {{ ref('trait_rows') }} as trait_rows
+            select 1 from {{ ref('rows_to_compare') }} as current_rows
             where
-                trait_rows.reason is null
-                and trait_rows.feed = staying_signals.feed
-                and trait_rows.user_id = staying_signals.user_id
-                and {{ signal_text('trait_rows.signal_key', 'trait_rows.signal_value') }} = staying_signals.signal
+                current_rows.reason is null
+                and current_rows.feed = staying_signals.feed
+                and current_rows.user_id = staying_signals.user_id
+                and {{ signal_text('current_rows.signal_key', 'current_rows.signal_value') }} = staying_signals.signal
         )
 ),
 

@@ -2,42 +2,37 @@
 {{ config(
     materialized='ledger',
     schema=var('aam_state_schema'),
-    ledger_columns=['batch_id', 'feed', 'user_id', 'signals', 'added', 'removed', 'users_more'],
-    pre_hook="{{ settle_user_ledger() }}",
+    ledger_columns=['batch_id', 'feed', 'user_id', 'signals', 'fingerprint', 'added', 'removed', 'users_more'],
 ) }}
 with feeds as (
     {{ configured_feeds() }}
 ),
 
-trait_rows as (
-    select * from {{ ref('trait_rows') }}
+rows_to_compare as (
+    select * from {{ ref('rows_to_compare') }}
 ),
 
-settled_sets as (
-    {{ settled_sets(this) }}
-),
-
-uncertain_rows as (
-    -- a delivery that did not come to its end may have sent these
-    select
-        ledger.feed,
-        ledger.user_id,
-        concat(ledger.signals, {{ separator() }}, ledger.removed) as signals
-    from {{ this }} as ledger
-    inner join {{ source('aam_state', 'deliveries') }} as deliveries
-        on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
-    where
-        deliveries.uncertain
-        and deliveries.status <> 'delivered'
-        and deliveries.destination = '{{ var('destination') }}'
-),
-
-uncertain_sets as (
+known_users as (
     select
         feed,
         user_id,
-        {{ joined('signals', separator()) }} as signals
-    from uncertain_rows
+        delivered <> '' as is_known,
+        -- of what is uncertain, nothing counts as delivered, and all of it as to be taken back
+        case when is_uncertain then '' else delivered end as before,
+        possible,
+        is_uncertain
+    from {{ ref('users_to_compare') }}
+    where batch_id = '{{ invocation_id }}'
+),
+
+grouped_rows as (
+    select
+        feed,
+        user_id,
+        {{ signal_set(signal_text('signal_key', 'signal_value')) }} as signals,
+        {{ fingerprint('signal_key', 'signal_value') }} as fingerprint
+    from rows_to_compare
+    where signal_reason is null
     group by feed, user_id
 ),
 
@@ -45,53 +40,25 @@ current_sets as (
     select
         feed,
         user_id,
-        {{ signal_set(signal_text('signal_key', 'signal_value')) }} as signals
-    from trait_rows
-    where reason is null
-    group by feed, user_id
-),
-
--- before: what the destination has for sure · possible: what it may have
-known_sets as (
-    select
-        settled_sets.feed,
-        settled_sets.user_id,
-        settled_sets.signals as before,
-        settled_sets.signals as possible,
-        settled_sets.signals <> '' as is_known,
-        false as is_uncertain
-    from settled_sets
-    where
-        not exists (
-            select 1 from uncertain_sets
-            where uncertain_sets.feed = settled_sets.feed and uncertain_sets.user_id = settled_sets.user_id
-        )
-    union all
-    select
-        uncertain_sets.feed,
-        uncertain_sets.user_id,
-        '' as before,
-        concat(uncertain_sets.signals, {{ separator() }}, coalesce(settled_sets.signals, '')) as possible,
-        coalesce(settled_sets.signals, '') <> '' as is_known,
-        true as is_uncertain
-    from uncertain_sets
-    -- no CTE: read twice, the state would be kept in memory whole
-    left join ({{ settled_sets(this) }}) as settled_sets
-        on uncertain_sets.feed = settled_sets.feed and uncertain_sets.user_id = settled_sets.user_id
+        -- no where: engines would ask it of every row before grouping
+        case when {{ id_reason('feed', 'user_id') }} is null then signals end as signals,
+        fingerprint
+    from grouped_rows
 ),
 
 compared as (
     select
-        coalesce(current_sets.feed, known_sets.feed) as feed,
-        coalesce(current_sets.user_id, known_sets.user_id) as user_id,
+        coalesce(current_sets.feed, known_users.feed) as feed,
+        coalesce(current_sets.user_id, known_users.user_id) as user_id,
         coalesce(current_sets.signals, '') as signals,
-        coalesce(known_sets.before, '') as before,
-        coalesce(known_sets.possible, '') as possible,
-        coalesce(known_sets.is_known, false) as is_known
+        case when current_sets.signals is null then 0 else current_sets.fingerprint end as fingerprint,
+        coalesce(known_users.before, '') as before,
+        coalesce(known_users.possible, '') as possible,
+        coalesce(known_users.is_known, false) as is_known
     from current_sets
-    full outer join known_sets
-        on current_sets.feed = known_sets.feed and current_sets.user_id = known_sets.user_id
-    where coalesce(current_sets.signals, '') <> coalesce(known_sets.before, '') or known_sets.is_uncertain
+    full outer join known_users
+        on current_sets.feed = known_users.feed and current_sets.user_id = known_users.user_id
+    where coalesce(current_sets.signals, '') <> coalesce(known_users.before, '') or known_users.is_uncertain
 ),
 
 differences as (
@@ -99,6 +66,7 @@ differences as (
         compared.feed,
         compared.user_id,
         compared.signals,
+        compared.fingerprint,
         compared.is_known,
         feeds.mode,
         case
@@ -128,6 +96,8 @@ final as (
             when signals = '' then staying
             else concat(signals, {{ separator() }}, staying)
         end as signals,
+        -- null: with what stays, the set is more than the rows, so it is compared each time
+        case when staying = '' then fingerprint end as fingerprint,
         added,
         removed,
         case when signals <> '' or staying <> '' then 1 else 0 end - case when is_known then 1 else 0 end as users_more
