@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
     from loader.config import DuckDBSettings
 
-# Rows a record batch: large enough for C to do the work, small enough that memory stays flat.
-BATCH_ROWS = 20_000
-# DuckDB keeps what it has read of the file until this is full. An export reads all once, so more would only make memory
-# grow with the data; `settings: {memory_limit: …}` of the profile goes first.
-MEMORY_LIMIT = "128MB"
+# What `settings: {memory_limit: …}` of the profile goes before. Enough for the longest lines; see _let_go, too.
+MEMORY_LIMIT = "1GB"
+# Of a record batch: large enough for C to do the work, small enough that memory stays flat. DuckDB counts in vectors.
+BATCH_BYTES = 1_500_000
+VECTOR_ROWS = 2048
+MOST_BATCH_ROWS = 20_480
+# How much of a file an export may have read before it lets go of that again, and what it may keep.
+KEEP_BYTES = 16_000_000
+KEEP_LIMIT = "16MB"
 
 
 class DuckDBWarehouse(Warehouse):
@@ -40,6 +44,7 @@ class DuckDBWarehouse(Warehouse):
             )
         try:
             config = {"memory_limit": MEMORY_LIMIT, **settings.settings}
+            self._memory_limit = config["memory_limit"]
             self._connection = duckdb.connect(settings.path, read_only=read_only, config=config)
         except duckdb.IOException as error:
             if "lock" in str(error).lower():
@@ -68,7 +73,31 @@ class DuckDBWarehouse(Warehouse):
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """See Warehouse."""
         with self._clear_errors(), self._connection.cursor() as cursor:
-            yield from cursor.sql(sql, params=list(parameters)).to_arrow_reader(BATCH_ROWS)
+            rows = self._rows_a_batch(sql, parameters)
+            since = 0
+            for batch in cursor.sql(sql, params=list(parameters)).to_arrow_reader(rows):
+                yield batch
+                since += batch.nbytes
+                if since > KEEP_BYTES and rows > VECTOR_ROWS:
+                    self._let_go()
+                    since = 0
+
+    def _rows_a_batch(self, sql: str, parameters: Sequence[object]) -> int:
+        """As many as make BATCH_BYTES, as far as the first rows tell."""
+        first = self._connection.sql(f"from ({sql}) limit 1000", params=list(parameters)).to_arrow_table()
+        wanted: int = BATCH_BYTES * len(first) // max(first.nbytes, 1)
+        return max(VECTOR_ROWS, min(wanted, MOST_BATCH_ROWS) // VECTOR_ROWS * VECTOR_ROWS)
+
+    def _let_go(self) -> None:
+        """Drop what DuckDB has kept of the file: an export reads all once, and memory would grow with the data.
+
+        Only a lower limit makes it do so. Where more than that is in use, it refuses; then there is nothing to drop.
+        """
+        import duckdb
+
+        with suppress(duckdb.OutOfMemoryException):
+            self._connection.execute(f"set memory_limit = '{KEEP_LIMIT}'")
+        self._connection.execute(f"set memory_limit = '{self._memory_limit}'")
 
     def lock(self, feeds: Sequence[str]) -> AbstractContextManager[None]:
         """See Warehouse: the open file is the lock; whoever has it has every feed."""
@@ -86,7 +115,7 @@ class DuckDBWarehouse(Warehouse):
             yield
         except duckdb.OutOfMemoryException as error:
             raise DeliveryError(
-                f"warehouse {self._path}: {_first_line(error)}; set `settings: {{memory_limit: 1GB}}` in profiles.yml"
+                f"warehouse {self._path}: {_first_line(error)}; set `settings: {{memory_limit: 4GB}}` in profiles.yml"
             ) from None
         except duckdb.Error as error:
             raise DeliveryError(f"warehouse {self._path}: {_first_line(error)}") from None

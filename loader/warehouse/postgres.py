@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from loader.config import PostgresSettings
 
 # Bytes of a record batch that the driver aims at.
-BATCH_BYTES = 8 * 1024 * 1024
+BATCH_BYTES = 2 * 1024 * 1024
 # The first half of an advisory lock's key marks it as ours; the second half is the feed.
 LOCK_CLASS = 0x41414D
 
@@ -56,14 +57,17 @@ class PostgresWarehouse(Warehouse):
             cursor.execute(sql, list(parameters) or None)
 
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
-        """See Warehouse: on a connection of its own, since a COPY occupies it until the last row."""
+        """See Warehouse: on a connection of its own, since a COPY occupies it until the last row.
+
+        COPY takes no parameters; with some, the driver would fetch all rows before it gives the first.
+        """
         with (
             self._clear_errors(),
             closing(self._connect()) as connection,
             closing(connection.cursor()) as cursor,
         ):
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
-            cursor.execute(sql, list(parameters) or None)
+            cursor.execute(_with_literals(sql, parameters))
             yield from cursor.fetch_record_batch()
 
     @contextmanager
@@ -123,6 +127,16 @@ def _conninfo(settings: PostgresSettings) -> str:
     }
     quoted = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in values.items() if value}
     return " ".join(f"{key}='{value}'" for key, value in quoted.items())
+
+
+def _with_literals(sql: str, parameters: Sequence[object]) -> str:
+    """The statement with its parameters written into it, as PostgreSQL reads texts."""
+
+    def literal(place: re.Match[str]) -> str:
+        value = str(parameters[int(place[1]) - 1])
+        return "E'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+    return re.sub(r"\$([0-9]+)", literal, sql)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,65 @@
+"""How a warehouse is read: rows of any width, in memory that stays flat."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from loader.config import DuckDBSettings, PostgresSettings
+from loader.warehouse.duckdb import BATCH_BYTES, KEEP_BYTES, VECTOR_ROWS, DuckDBWarehouse
+from loader.warehouse.postgres import PostgresWarehouse
+
+
+def make_lines(path: Path, rows: int, line: str) -> DuckDBWarehouse:
+    with duckdb.connect(path) as connection:
+        connection.execute(
+            f"create table lines as select {line} as line, 1 as lines from range({rows}) as r (i)"
+        )
+    return DuckDBWarehouse("test", DuckDBSettings(type="duckdb", path=str(path)), read_only=True)
+
+
+def test_an_export_keeps_little_of_what_it_has_read(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    warehouse = make_lines(path, 1_000_000, "sha256(cast(i as varchar)) || chr(10)")
+    sizes = [(batch.num_rows, batch.nbytes) for batch in warehouse.stream("select line, lines from lines")]
+    assert sum(rows for rows, _ in sizes) == 1_000_000
+    assert max(size for _, size in sizes) < 2 * BATCH_BYTES
+    [kept] = warehouse.rows("select sum(memory_usage_bytes) as bytes from duckdb_memory()")
+    assert kept["bytes"] < 2 * KEEP_BYTES < path.stat().st_size
+    [limit] = warehouse.rows("select current_setting('memory_limit') as found")
+    assert limit["found"].startswith("953")  # MiB in a gigabyte
+    warehouse.close()
+
+
+@pytest.mark.parametrize("line_bytes", [3_200, 96_000])
+def test_long_lines_are_read_few_at_a_time(tmp_path: Path, line_bytes: int) -> None:
+    rows = 300_000_000 // line_bytes
+    line = f"repeat(md5(cast(i as varchar)), {line_bytes // 32}) || chr(10)"
+    warehouse = make_lines(tmp_path / "w.duckdb", rows, line)
+    read = [batch.num_rows for batch in warehouse.stream("select line, lines from lines")]
+    assert sum(read) == rows
+    assert max(read) <= VECTOR_ROWS
+    warehouse.close()
+
+
+@pytest.fixture
+def postgres(postgres_host: str) -> Iterator[PostgresWarehouse]:
+    settings = {"type": "postgres", "host": postgres_host, "user": "postgres", "dbname": "postgres"}
+    warehouse = PostgresWarehouse("test", PostgresSettings.model_validate(settings))
+    yield warehouse
+    warehouse.close()
+
+
+def test_postgresql_gives_rows_while_it_makes_them(postgres: PostgresWarehouse) -> None:
+    text = "it's \\ $1"
+    query = "select concat($1, i, chr(10)) as line, 1 as lines from generate_series(1, 3000000) as r (i) where i <> $2"
+    rows = postgres.stream(query, [text, 7])
+    first = next(rows)
+    assert first.column(0)[6].as_py() == f"{text}8\n"
+    under_way = (
+        "select count(*) as n from pg_stat_activity where state = 'active' and query like 'COPY (select con%'"
+    )
+    assert postgres.rows(under_way) == [{"n": 1}]
+    assert first.num_rows + sum(batch.num_rows for batch in rows) == 2_999_999
+    assert postgres.rows(under_way) == [{"n": 0}]
