@@ -7,7 +7,8 @@ stands once.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,7 +85,10 @@ class Limits(_Settings):
 
 
 class IdType(_Settings):
-    """`dpid`: the type's global data source · `kind`: which rules apply · `pattern`: the whole ID."""
+    """`dpid`: the type's global data source · `kind`: which rules apply · `pattern`: the whole ID.
+
+    `plain`: IDs that break none of the rules of `vars.plain.unbroken`.
+    """
 
     kind: Literal["aam_uuid", "device", "dpuuid", "hashed_email"]
     dpid: int | None = None
@@ -103,6 +107,23 @@ class Rule(_Settings):
     contains: str | None = None
     unlike: str | None = None
 
+    def is_broken_by(self, text: str, unlike: str | None = None) -> bool:
+        """Whether a text breaks the rule; `unlike`: the pattern that `id_type` stands for."""
+        if self.contains is not None:
+            return re.search(self.contains, text) is not None
+        if self.matches is not None:
+            return re.fullmatch(self.matches, text) is not None
+        pattern = unlike or self.unlike
+        return pattern is None or re.fullmatch(pattern, text) is None
+
+
+class Plain(_Settings):
+    """Of vars.plain, the rules that no plain text breaks."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    unbroken: list[str] = []
+
 
 class Rules(_Settings):
     """Audience Manager's rules: what the checker needs."""
@@ -110,10 +131,30 @@ class Rules(_Settings):
     limits: Limits
     id_types: dict[str, IdType]
     rules: list[Rule]
+    plain: Plain = Plain()
 
     def global_id_type(self, dpid: int) -> str | None:
         """The id type of a global data source, or None for a DPID of one's own."""
         return next((name for name, kind in self.id_types.items() if kind.dpid == dpid), None)
+
+    def of(self, about: str, kind: str) -> Iterator[tuple[int, Rule]]:
+        """The rules of a field for an ID or signal of a kind, with their place in the list."""
+        for place, rule in enumerate(self.rules):
+            if rule.field == about and (rule.kinds is None or kind in rule.kinds):
+                yield place, rule
+
+    def sure_ids(self, id_type: str) -> str | None:
+        """What an ID is like that breaks no rule for sure; None when there are more rules to try."""
+        rules = self.of("user_id", self.id_types[id_type].kind)
+        is_sure = all(rule.reason in self.plain.unbroken for _, rule in rules)
+        return self.id_types[id_type].plain if is_sure else None
+
+    def pattern_of(self, rule: Rule, id_type: str) -> str:
+        """What a text must be like for a rule with `unlike`. Raises ConfigError when its id type has no pattern."""
+        pattern = self.id_types[id_type].pattern if rule.unlike == "id_type" else rule.unlike
+        if pattern is None:
+            raise ConfigError(f"vars.rules: {rule.reason} needs a pattern: give vars.id_types.{id_type} one")
+        return pattern
 
     def says(self, reason: str) -> str:
         """What a reason code means, in words."""
@@ -139,6 +180,7 @@ class Vars(_Settings):
     limits: Limits
     id_types: dict[str, IdType]
     rules: list[Rule]
+    plain: Plain = Plain()
 
 
 class Project(BaseModel):
@@ -154,7 +196,8 @@ class Project(BaseModel):
     @property
     def rules(self) -> Rules:
         """The rules alone, as the checker takes them."""
-        return Rules(limits=self.vars.limits, id_types=self.vars.id_types, rules=self.vars.rules)
+        read = self.vars
+        return Rules(limits=read.limits, id_types=read.id_types, rules=read.rules, plain=read.plain)
 
     @property
     def feed_names(self) -> list[str]:

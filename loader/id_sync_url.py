@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -48,16 +47,7 @@ def id_sync_url(
 
 def broken_rule(rules: Rules, id_type: str, user_id: str) -> str | None:
     """The reason of the first rule of vars.rules that an ID breaks; the macro rejection_reason says the same in SQL."""
-    kind = rules.id_types[id_type]
-    for rule in rules.rules:
-        if rule.field != "user_id" or kind.kind not in (rule.kinds or [kind.kind]):
-            continue
-        pattern = kind.pattern if rule.unlike == "id_type" else rule.unlike
-        broken = (
-            (rule.matches is not None and re.fullmatch(rule.matches, user_id))
-            or (rule.contains is not None and re.search(rule.contains, user_id))
-            or (pattern is not None and not re.fullmatch(pattern, user_id))
-        )
-        if broken:
+    for _, rule in rules.of("user_id", rules.id_types[id_type].kind):
+        if rule.is_broken_by(user_id, rules.pattern_of(rule, id_type) if rule.unlike else None):
             return rule.reason
     return None

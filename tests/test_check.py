@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from loader import check as check_module
 from loader.check import FileReport, check_file, check_files, find_files
-from loader.config import Rules
+from loader.config import Plain, Rules
 from loader.errors import AamError, ConfigError
 
 ROOT = Path(__file__).parent.parent
 VARS = yaml.safe_load((ROOT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
-RULES = Rules.model_validate({name: VARS[name] for name in ("limits", "id_types", "rules")})
+RULES = Rules.model_validate({name: VARS[name] for name in ("limits", "id_types", "rules", "plain")})
 
 TS = "1700000000"
 OWN = f"ftp_dpm_58342_{TS}.sync"
@@ -690,6 +690,70 @@ def test_the_size_of_blocks_does_not_matter(data: bytes, block: int, name: str) 
         whole = check(data, name, rules, samples=1000)
         patch.setattr(check_module, "_BLOCK", block)
         assert check(data, name, rules, samples=1000).as_dict() == whole.as_dict()
+
+
+SHORT_LINES = st.one_of(
+    st.tuples(
+        st.sampled_from(["u", "U_1", "a" * 8, "0" * 36, "1" * 38, UUID38, GAID, "a@b.c", "", "a\nb"]),
+        st.lists(SIGNAL),
+    ).map(lambda pair: f"{pair[0]}\t{','.join(pair[1])}"),
+    st.tuples(st.text("ab_0", min_size=1, max_size=12), NUMBER).map("{0[0]}\td_sid={0[1]}".format),
+    st.sampled_from(
+        [
+            "u",
+            "",
+            "u\t",
+            "u\td_sid=1,",
+            "u\td_sid=1\td_sid=2",
+            "\td_sid=1",
+            'u\t"a"="b\n',
+            'u\t"a"="\0"',
+            'u\t"a"="\x85"',
+            'u\t"a"="b"\r',
+            'u\t"a"="b@c"',
+            "u\td_sid=1,,d_sid=2",
+        ]
+    ),
+)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(SHORT_LINES, max_size=30).map("\n".join),
+    st.sampled_from([OWN, OVERWRITE, GAID_FILE]),
+    st.integers(1, 3),
+)
+@example(text='u\t"a"="\0"', name=OWN, lines_per_user=1)
+@example(text='u\t"a"="b\nv"="c"', name=OWN, lines_per_user=1)
+def test_what_is_accepted_at_once_is_what_is_accepted_line_by_line(
+    text: str, name: str, lines_per_user: int
+) -> None:
+    rules = rules_with(lines_per_user=lines_per_user, line_bytes=60)
+    line_by_line = rules.model_copy(update={"plain": Plain()})
+    at_once = check(text, name, rules, samples=99)
+    assert at_once.as_dict() == check(text, name, line_by_line, samples=99).as_dict()
+
+
+def test_ids_are_counted_as_they_are_whatever_stands_around_them() -> None:
+    import pyarrow as pa
+
+    ids = [
+        "",
+        "a",
+        "b",
+        "a",
+        "ab",
+        "12345678",
+        "x12345678",
+        "123456789",
+        "1234567890123456",
+        "123456789012345",
+    ]
+    array = pa.array(["before", *ids, "behind"])
+    buckets = check_module._buckets(array.slice(1, len(ids)))
+    alone = [int(check_module._buckets(pa.array([user_id]))[0]) for user_id in ids]
+    assert buckets.tolist() == alone
+    assert len(set(alone)) == len(set(ids))
 
 
 def test_speed_is_told(tmp_path: Path) -> None:
