@@ -106,11 +106,10 @@ def _compile_error(said: deque[str], code: int) -> AamError:
     lines = [_TIME.sub("", line).strip() for line in said]
     for place, line in enumerate(lines):
         if re.search(r"(Compilation|Parsing|Runtime|Database|Validation|Dependency) Error|Error:", line):
-            rest = [later for later in lines[place + 1 :] if later]
-            detail = (
-                f": {rest[0]}" if (rest and line.rstrip(":").endswith("Error")) or "Error in" in line else ""
-            )
-            return ConfigError(f"dbt build: {line.rstrip(':')}{detail if rest else ''}")
+            heading = line.rstrip(":")
+            is_heading = heading.endswith("Error") or "Error in" in heading
+            cause = next((later for later in lines[place + 1 :] if later), "") if is_heading else ""
+            return ConfigError(f"dbt build: {heading}{cause and f': {cause}'}")
     return DeliveryError(f"dbt build ended with code {code}; its output above says why")
 
 

@@ -187,11 +187,9 @@ def status(
     warehouse = open_warehouse(place.target, place.warehouse, read_only=True)
     try:
         state.require_build(warehouse, place.project)
-        deliveries = [
-            found
-            for found in state.read_deliveries(warehouse, place.project, destination=to)
-            if found.feed in feeds or not select
-        ][:limit]
+        deliveries = state.read_deliveries(
+            warehouse, place.project, destination=to, feeds=feeds if select else None, limit=limit
+        )
         stories = [
             (found, state.read_files(warehouse, place.project, found.delivery_id)) for found in deliveries
         ]

@@ -8,7 +8,6 @@ whole, else exported anew under a new timestamp, never a mixture of both.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import sys
@@ -17,13 +16,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from loader import state
 from loader.config import Project
 from loader.destinations import CannotListError, Stored
+from loader.destinations.common import sha256_of
 from loader.errors import AamError, ConfigError, DeliveryError, GuardError
 from loader.filenames import FileName, IdSyncName, InboundName, object_key, picked_up_names
 from loader.state import Batch, Delivery, DeliveryFile
@@ -51,7 +52,7 @@ class CheckFailedError(DeliveryError):
     """A file that Audience Manager would refuse; it was not sent."""
 
 
-def _no_progress(feed: str, step: Literal["written", "sent"], lines: int, size: int) -> None:
+def no_progress(feed: str, step: Literal["written", "sent"], lines: int, size: int) -> None:
     """Progress that nobody watches."""
 
 
@@ -64,7 +65,7 @@ class Options:
     force: bool = False
     force_feeds: tuple[str, ...] = ()
     # feed, written | sent, lines, bytes since the last call; `sent` may come from another thread
-    on_progress: Callable[[str, Literal["written", "sent"], int, int], None] = _no_progress
+    on_progress: Callable[[str, Literal["written", "sent"], int, int], None] = no_progress
 
     def forces(self, feed: str) -> bool:
         """Whether the feed may pass its guards."""
@@ -102,6 +103,15 @@ class Report:
 
     outcomes: list[Outcome] = field(default_factory=list)
     errors: list[AamError] = field(default_factory=list)
+
+    def add(self, feed: str, outcome_of: Callable[[], Outcome | None]) -> None:
+        """One feed's outcome, or the error that stopped that feed only."""
+        try:
+            outcome = outcome_of()
+        except AamError as error:
+            self.errors.append(FeedError.of(feed, error))
+        else:
+            self.outcomes += [outcome] if outcome else []
 
     @property
     def exit_code(self) -> int:
@@ -159,15 +169,8 @@ def deliver(run: Run, feeds: Sequence[str]) -> Report:
         report.errors.append(error)
         return report
     for batch in batches:
-        if batch.feed in stopped:
-            continue
-        try:
-            outcome = _deliver_batch(run, batch)
-        except AamError as error:
-            report.errors.append(FeedError.of(batch.feed, error))
-            continue
-        if outcome:
-            report.outcomes.append(outcome)
+        if batch.feed not in stopped:
+            report.add(batch.feed, partial(_deliver_batch, run, batch))
     return report
 
 
@@ -175,18 +178,10 @@ def finish_open(run: Run, feeds: Sequence[str]) -> Report:
     """Bring interrupted and failed deliveries of `feeds` to an end; nothing new is begun."""
     report = Report()
     open_deliveries = state.read_deliveries(
-        run.warehouse, run.project, destination=run.destination.name, statuses=state.OPEN
+        run.warehouse, run.project, destination=run.destination.name, feeds=feeds, statuses=state.OPEN
     )
     for delivery in reversed(open_deliveries):
-        if delivery.feed not in feeds:
-            continue
-        try:
-            outcome = _finish(run, delivery)
-        except AamError as error:
-            report.errors.append(FeedError.of(delivery.feed, error))
-            continue
-        if outcome:
-            report.outcomes.append(outcome)
+        report.add(delivery.feed, partial(_finish, run, delivery))
     return report
 
 
@@ -224,6 +219,14 @@ class FeedError(AamError):
         return named
 
 
+def require_full(batches: Sequence[Batch]) -> None:
+    """Raise ConfigError when `--full` is asked of a build of changes."""
+    if not all(batch.is_full for batch in batches):
+        raise ConfigError(
+            "the last build holds changes only; run `aam run --full`, or `dbt build --vars 'full: true'`"
+        )
+
+
 def _require_built_for(run: Run, batches: Sequence[Batch]) -> None:
     name = run.destination.name
     for batch in batches:
@@ -239,10 +242,8 @@ def _require_built_for(run: Run, batches: Sequence[Batch]) -> None:
                 f"feed {batch.feed} was built as {batch.mode} for DPIDs {batch.dpids}, which dbt_project.yml has"
                 " changed since; run `aam run`, or `dbt build`"
             )
-        if run.options.full and not batch.is_full:
-            raise ConfigError(
-                "the last build holds changes only; run `aam run --full`, or `dbt build --vars 'full: true'`"
-            )
+    if run.options.full:
+        require_full(batches)
 
 
 def _deliver_batch(run: Run, batch: Batch) -> Outcome | None:
@@ -383,7 +384,7 @@ def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
 
 
 def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFile]:
-    """Export the batch's lines; a file gets its name once it is known whether the delivery is split."""
+    """Export the batch's lines, a file at a time; only files of a split delivery are numbered."""
     from loader.files import write_parts
 
     limits = run.project.vars.limits
@@ -393,21 +394,15 @@ def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryF
         split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
         max_plain_bytes=limits.max_plain_bytes,
         encryption=run.encryption,
+        expected_lines=delivery.lines,
         on_progress=lambda lines, size: run.options.on_progress(delivery.feed, "written", lines, size),
     )
     day = datetime.now(timezone.utc).date()
-    first = next(parts, None)
-    if first is None:
-        return
-    second = next(parts, None)
-    yield _file(run, delivery, first, day, split=1 if second else None)
-    if second:
-        yield _file(run, delivery, second, day, split=2)
-        for split, part in enumerate(parts, start=3):
-            yield _file(run, delivery, part, day, split=split)
+    for number, part in enumerate(parts, start=1):
+        yield _file(run, delivery, part, day, split=number if number > 1 or part.more else None)
 
 
-def _file(run: Run, delivery: Delivery, part: Part, day: Any, split: int | None) -> DeliveryFile:
+def _file(run: Run, delivery: Delivery, part: Part, day: date, split: int | None) -> DeliveryFile:
     name = str(_file_name(run, delivery, delivery.file_timestamp, split))
     key = object_key(run.settings.partner_name, day, name)
     spooled = part.path.with_name(name)
@@ -489,7 +484,7 @@ def _check_before_encryption(run: Run, delivery: Delivery) -> None:
     rules = run.project.rules
     # all parts are read as one
     limits = rules.limits.model_copy(update={"max_plain_bytes": sys.maxsize})
-    _require_ok(check_text(opened, f"{delivery.file_root}", rules.model_copy(update={"limits": limits})))
+    _require_ok(check_text(opened, delivery.file_root, rules.model_copy(update={"limits": limits})))
 
 
 def _require_ok(report: FileReport) -> None:
@@ -581,15 +576,7 @@ def _spooled_whole(file: DeliveryFile) -> bool:
     path = Path(file.spool_path)
     if not path.is_file() or path.stat().st_size != file.bytes:
         return False
-    with path.open("rb") as content:
-        return _sha256(content) == file.sha256
-
-
-def _sha256(content: BinaryIO) -> str:
-    digest = hashlib.sha256()
-    while block := content.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+    return sha256_of(path) == file.sha256
 
 
 def _still_built(run: Run, delivery: Delivery) -> bool:

@@ -21,9 +21,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, BinaryIO, ClassVar, Literal, Protocol, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, ClassVar, Literal, cast
 
 from loader.errors import AamError, ConfigError, DeliveryError
+
+if TYPE_CHECKING:
+    from loader.destinations.settings import EncryptSettings
 
 _OLDEST_GPG = (2, 2)
 _LARGEST_KEY_FILE = 10_000_000
@@ -38,17 +41,6 @@ _HERMETIC = (
     "--batch", "--no-tty", "--no-options",
     "--no-autostart", "--no-auto-key-locate", "--no-auto-check-trustdb",
 )  # fmt: skip
-
-
-class EncryptionSettings(Protocol):
-    """`encrypt:` of a destination."""
-
-    @property
-    def recipient(self) -> str: ...  # noqa: D102
-    @property
-    def key_file(self) -> Path: ...  # noqa: D102
-    @property
-    def level(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,7 @@ class Encryption:
         return GpgEncoder(self, append)
 
 
-def prepare_encryption(settings: EncryptionSettings) -> Encryption:
+def prepare_encryption(settings: EncryptSettings) -> Encryption:
     """Prove that files can be encrypted to the recipient, before anything is exported.
 
     Raises ConfigError: no gpg, or one that is too old; the key file is missing, unreadable or no public
@@ -286,7 +278,7 @@ def _import_key(home: Path, key: bytes) -> None:
     _gpg(home, "--import", text=key)
 
 
-def _find_recipient(home: Path, settings: EncryptionSettings) -> str:
+def _find_recipient(home: Path, settings: EncryptSettings) -> str:
     """The fingerprint of the one key in the home that the setting means."""
     where = f"encrypt.key_file {settings.key_file}"
     if not (held := _list_keys(home)):
@@ -343,8 +335,8 @@ def _list_keys(home: Path, *patterns: str) -> list[_Key]:
                 name=next((row[9] for row in rows if row[0] == "uid"), ""),
                 validity=pub[1],
                 expires=expires,
-                encrypts="E"
-                in pub[11],  # upper case: the key and its subkeys together, as far as they are in force
+                # upper case: the key and its subkeys together, as far as they are in force
+                encrypts="E" in pub[11],
             )
         )
     return keys

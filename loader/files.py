@@ -18,7 +18,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -39,6 +39,7 @@ _BLOCK = (
 )  # plain bytes that one thread compresses at a time; smaller ones cost speed, larger ones memory
 _WINDOW = 1 << 15  # deflate looks back this far, also into the block before
 _THREADS = min(4, os.cpu_count() or 1)
+_ENOUGH_TO_TELL = 8_000_000  # plain bytes after which the size of all can be told from those
 _NO_LIMIT = 1 << 62
 
 
@@ -47,7 +48,7 @@ class Part:
     """One finished file under a temporary name; publishing gives it its spec name.
 
     `bytes`, `sha256` and `md5` are those of the file as it lies there (compressed or encrypted),
-    `plain_bytes` and `lines` those of the text in it.
+    `plain_bytes` and `lines` those of the text in it. `more`: another part follows.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Part:
     plain_bytes: int
     sha256: str
     md5: str
+    more: bool = False
 
 
 class Encoder(Protocol):
@@ -82,6 +84,7 @@ def write_parts(
     max_plain_bytes: int,
     encryption: Encryption | None = None,
     level: int = 1,
+    expected_lines: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Part]:
     """Write the lines of `batches` to as many files as their size asks for, and yield each as soon as it is
@@ -90,6 +93,9 @@ def write_parts(
     Column 0 of a batch holds text: all lines of one user in one value, each ended by a newline; a value is
     never divided. Column 1 holds the number of lines in the value. Without rows there is no file: an empty
     one is invalid [inbound-s3-filenames].
+
+    When `expected_lines` make several encrypted files anyway, two are written at a time, batch by batch in turn: each
+    has a gpg of its own, which uses one core. The last two are then smaller than the others.
 
     A file is closed between 95 % and 100 % of `split_bytes` (of its size on the disk; encrypted files a
     quarter of a megabyte earlier), and before its text exceeds `max_plain_bytes` [inbound-file-
@@ -103,17 +109,22 @@ def write_parts(
 
     Raises DeliveryError: the directory can't be written, a line is null or unended, gpg failed.
     """
-    part: _OpenPart | None = None
+    parts: list[_OpenPart] = []  # those open, the one whose turn it is first
+    at_once = None if encryption else 1  # None: not known yet
     try:
         for batch in batches:
             values = _Values(batch)
             row = 0
             while row < values.rows:
-                if part is None:
-                    part = _OpenPart(directory, encryption, level, split_bytes, max_plain_bytes)
+                if at_once is None and parts and parts[0].plain >= _ENOUGH_TO_TELL:
+                    at_once = 2 if parts[0].size_of(expected_lines) > split_bytes else 1
+                if len(parts) < (at_once or 1):
+                    parts.insert(0, _OpenPart(directory, encryption, level, split_bytes, max_plain_bytes))
+                part = parts[0]
                 end = values.fitting(row, part.room(values.size(row)))
                 if end == row and part.lines:
-                    finished, part = part.finish(), None
+                    finished = part.finish(more=True)
+                    parts.remove(part)
                     yield finished
                     continue
                 end = max(end, row + 1)
@@ -122,11 +133,14 @@ def write_parts(
                 if on_progress:
                     on_progress(lines, len(text))
                 row = end
-        if part is not None:
-            finished, part = part.finish(), None
+            if parts:
+                parts.append(parts.pop(0))
+        while parts:
+            finished = parts[0].finish(more=len(parts) > 1)
+            del parts[0]
             yield finished
     finally:
-        if part is not None:
+        for part in parts:
             part.discard()
 
 
@@ -239,12 +253,12 @@ class _OpenPart:
         max_plain_bytes: int,
     ) -> None:
         self.lines = 0
-        self._plain = 0
+        self.plain = 0
         self._split_bytes = split_bytes
         self._max_plain_bytes = max_plain_bytes
         self._directory = directory
         with _disk_errors(directory):
-            _make_private(directory)
+            make_private_folder(directory)
             self._file = _HashedFile(directory)
         try:
             self._encoder: Encoder = (
@@ -264,29 +278,34 @@ class _OpenPart:
         written without a look; then the encoder says what it came to, and what is missing now may be
         written, until little is.
         """
-        plain_room = self._max_plain_bytes - self._plain
+        plain_room = self._max_plain_bytes - self.plain
         if needed > plain_room:
             return 0
         if needed > self._sure_room():
             with _disk_errors(self._directory):
                 self._measured = self._encoder.settle()
-            self._measured_at = self._plain
+            self._measured_at = self.plain
             if self._sure_room() < max(needed, self._split_bytes // 20):
                 return 0
         return min(self._sure_room(), plain_room)
 
+    def size_of(self, lines: int) -> int:
+        """What as many lines like those so far come to in files."""
+        with _disk_errors(self._directory):
+            return self._encoder.settle() * lines // self.lines
+
     def _sure_room(self) -> int:
         missing = self._split_bytes - self._measured
         overhead = 128 + missing // 1000  # of headers and of blocks that don't compress
-        return missing - overhead - (self._plain - self._measured_at)
+        return missing - overhead - (self.plain - self._measured_at)
 
     def write(self, text: memoryview, lines: int) -> None:
         with _disk_errors(self._directory):
             self._encoder.write(text)
         self.lines += lines
-        self._plain += len(text)
+        self.plain += len(text)
 
-    def finish(self) -> Part:
+    def finish(self, more: bool = False) -> Part:
         with _disk_errors(self._directory):
             self._encoder.finish()
             self._file.close()
@@ -295,9 +314,10 @@ class _OpenPart:
             path=file.path,
             lines=self.lines,
             bytes=file.bytes,
-            plain_bytes=self._plain,
+            plain_bytes=self.plain,
             sha256=file.sha256.hexdigest(),
             md5=file.md5.hexdigest(),
+            more=more,
         )
 
     def discard(self) -> None:
@@ -333,11 +353,7 @@ class _HashedFile:
         os.fsync(self._descriptor)
         self._closed = True
         os.close(self._descriptor)
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.path.parent)
 
     def discard(self) -> None:
         if not self._closed:
@@ -410,11 +426,23 @@ def _deflate(block: memoryview, before: memoryview | bytes, level: int) -> tuple
     return compressor.compress(block) + compressor.flush(isal_zlib.Z_SYNC_FLUSH), isal_zlib.crc32(block)
 
 
-def _make_private(directory: Path) -> None:
-    """Create the directory and its missing parents for the user alone."""
-    for folder in (*reversed(directory.parents), directory):
-        if not folder.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
+def make_private_folder(folder: Path) -> None:
+    """Create the folder and those above it that are missing, for the user alone (0700), durably. Raises OSError."""
+    if folder.is_dir():
+        return
+    make_private_folder(folder.parent)
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return only when the folder's names are on the disk. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

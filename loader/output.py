@@ -62,11 +62,9 @@ def complain(message: str) -> None:
     """One error, one line on stderr."""
     line = " ".join(message.splitlines())
     if _log_format is LogFormat.json:
-        record = logging.makeLogRecord({"msg": "%s", "args": (line,), "levelname": "ERROR", "levelno": 40})
-        line = _JsonFormatter().format(record)
+        logging.getLogger("aam").error("%s", line)
     else:
-        line = f"aam: {line}"
-    sys.stderr.write(line + "\n")
+        sys.stderr.write(f"aam: {line}\n")
 
 
 def say(message: str) -> None:
@@ -77,8 +75,10 @@ def say(message: str) -> None:
 @contextmanager
 def progress() -> Iterator[Callable[[str, Literal["written", "sent"], int, int], None]]:
     """On a terminal, a line a feed with rows and bytes as they go; else nothing: the log tells."""
+    from loader.delivery import no_progress
+
     if not sys.stderr.isatty() or _log_format is LogFormat.json:
-        yield _unseen
+        yield no_progress
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -102,10 +102,6 @@ def progress() -> Iterator[Callable[[str, Literal["written", "sent"], int, int],
             bar.update(tasks[feed], **counts)
 
         yield update
-
-
-def _unseen(feed: str, step: Literal["written", "sent"], lines: int, size: int) -> None:
-    del feed, step, lines, size
 
 
 def _print_json(value: object) -> None:

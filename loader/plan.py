@@ -7,8 +7,7 @@ from typing import Any
 
 from loader import state
 from loader.config import Project
-from loader.delivery import guard_verdict
-from loader.errors import ConfigError
+from loader.delivery import guard_verdict, require_full
 from loader.state import Batch
 from loader.warehouse import Warehouse
 
@@ -53,10 +52,8 @@ def make_plan(
     state.require_build(warehouse, project)
     batches = state.read_batches(warehouse, project, feeds)
     state.require_whole_build(warehouse, project, batches)
-    if full and not all(batch.is_full for batch in batches):
-        raise ConfigError(
-            "the last build holds changes only; build it with `dbt build --vars 'full: true'`, or `aam run --full`"
-        )
+    if full:
+        require_full(batches)
     reasons = state.rejected_reasons(warehouse, project)
     plans = []
     for batch in batches:

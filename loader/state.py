@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, TypeVar
@@ -83,7 +83,7 @@ class DeliveryFile:
     name: str
     object_key: str
     uri: str
-    status: Literal["made", "uploading", "uploaded", "superseded"]
+    status: Literal["uploading", "uploaded", "superseded"]
     spool_path: str
     split: int
     lines: int
@@ -144,13 +144,12 @@ def require_whole_build(warehouse: Warehouse, project: Project, batches: Sequenc
         if found - expected:
             raise _torn(f"{schema}.{table} and {schema}.batches come from different builds")
     # What a delivery can't write down, it must not send.
-    for kind, ledger, feed in (("data", "user_ledger", "feed"), ("id_sync", "id_ledger", "id_sync")):
-        sql = f"select distinct {feed} as feed from {project.vars.aam_state_schema}.{ledger} where batch_id = $1"
-        found = {row["feed"] for batch_id in expected for row in warehouse.rows(sql, [batch_id])}
-        for batch in batches:
-            changes = batch.signals_added + batch.signals_removed
-            if batch.kind == kind and changes and batch.feed not in found:
-                raise _torn(f"{ledger} knows nothing of the {changes:,} changes of feed {batch.feed}")
+    for batch in batches:
+        changes = batch.signals_added + batch.signals_removed
+        ledger, feed = ("user_ledger", "feed") if batch.kind == "data" else ("id_ledger", "id_sync")
+        sql = f"select 1 as there from {project.vars.aam_state_schema}.{ledger} where batch_id = $1 and {feed} = $2"
+        if changes and not warehouse.rows(f"{sql} limit 1", [batch.batch_id, batch.feed]):
+            raise _torn(f"{ledger} knows nothing of the {changes:,} changes of feed {batch.feed}")
 
 
 def _torn(what: str) -> ConfigError:
@@ -194,18 +193,23 @@ def read_deliveries(
     project: Project,
     *,
     destination: str | None = None,
-    feed: str | None = None,
-    statuses: Sequence[Status] = (),
+    feeds: Sequence[str] | None = None,
+    statuses: Sequence[Status] | None = None,
     limit: int | None = None,
 ) -> list[Delivery]:
-    """Deliveries, the latest first."""
-    conditions, parameters = ["true"], []
-    for column, value in (("destination", destination), ("feed", feed)):
-        if value is not None:
-            parameters.append(value)
-            conditions.append(f"{column} = ${len(parameters)}")
-    if statuses:
-        conditions.append("status in (" + ", ".join(f"'{status}'" for status in statuses) + ")")
+    """Deliveries, the latest first; of these feeds and statuses alone, where they are given."""
+    conditions = ["true"]
+    parameters: list[object] = []
+    for column, values in (
+        ("destination", None if destination is None else [destination]),
+        ("feed", feeds),
+        ("status", statuses),
+    ):
+        if values is not None:
+            places = range(len(parameters) + 1, len(parameters) + len(values) + 1)
+            found = ", ".join(f"${place}" for place in places)
+            conditions.append(f"{column} in ({found})" if values else "false")
+            parameters.extend(values)
     sql = (
         f"select {_columns(Delivery)} from {project.vars.aam_state_schema}.deliveries"
         f" where {' and '.join(conditions)} order by started_at desc, delivery_id"
@@ -234,7 +238,7 @@ def read_files(warehouse: Warehouse, project: Project, delivery_id: str) -> list
 def last_delivered(warehouse: Warehouse, project: Project, destination: str, feed: str) -> Delivery | None:
     """The feed's last delivery that stands at the destination."""
     found = read_deliveries(
-        warehouse, project, destination=destination, feed=feed, statuses=("delivered",), limit=1
+        warehouse, project, destination=destination, feeds=[feed], statuses=("delivered",), limit=1
     )
     return found[0] if found else None
 
@@ -296,7 +300,7 @@ def begin(
         holder=_holder(),
     )
     with warehouse.transaction():
-        _insert(warehouse, f"{project.vars.aam_state_schema}.deliveries", delivery)
+        _insert(warehouse, f"{project.vars.aam_state_schema}.deliveries", vars(delivery))
         _event(warehouse, project, delivery, "exporting", detail="forced" if forced else None)
     return delivery
 
@@ -350,7 +354,7 @@ def move(
 def add_file(warehouse: Warehouse, project: Project, delivery: Delivery, file: DeliveryFile) -> None:
     """Record a made file; from now on it may stand at the destination."""
     with warehouse.transaction():
-        _insert(warehouse, f"{project.vars.aam_state_schema}.delivery_files", file)
+        _insert(warehouse, f"{project.vars.aam_state_schema}.delivery_files", vars(file))
         _event(warehouse, project, delivery, "made", file=file)
 
 
@@ -402,8 +406,7 @@ def _after_all_others(warehouse: Warehouse, project: Project) -> datetime:
     return max(_now(), latest + timedelta(microseconds=1)) if latest else _now()
 
 
-def _insert(warehouse: Warehouse, table: str, row: Delivery | DeliveryFile) -> None:
-    values = {field.name: getattr(row, field.name) for field in fields(row)}
+def _insert(warehouse: Warehouse, table: str, values: Mapping[str, object]) -> None:
     given = {name: value for name, value in values.items() if value is not None}
     places = ", ".join(f"${place}" for place in range(1, len(given) + 1))
     warehouse.execute(f"insert into {table} ({', '.join(given)}) values ({places})", list(given.values()))
@@ -431,12 +434,7 @@ def _event(
         "bytes": file.bytes if file else None,
         "seconds": seconds,
     }
-    given = {name: value for name, value in values.items() if value is not None}
-    places = ", ".join(f"${place}" for place in range(1, len(given) + 1))
-    warehouse.execute(
-        f"insert into {project.vars.aam_state_schema}.delivery_events ({', '.join(given)}) values ({places})",
-        list(given.values()),
-    )
+    _insert(warehouse, f"{project.vars.aam_state_schema}.delivery_events", values)
 
 
 def _holder() -> str:

@@ -166,6 +166,59 @@ def test_encrypted_parts_hold_their_size(keyring, encryption, tmp_path, monkeypa
     assert b"".join(decrypted(keyring, part, monkeypatch) for part in parts) == "".join(rows).encode()
 
 
+def test_several_files_are_encrypted_two_at_a_time(keyring, encryption, tmp_path, monkeypatch):
+    rows = users(600_000)
+    batches = [batch(rows[start : start + 20_000]) for start in range(0, len(rows), 20_000)]
+    split = 5_000_000
+
+    def write(expected_lines: int) -> list[Part]:
+        folder = tmp_path / str(expected_lines)
+        at_once = 0
+        parts = []
+        for part in write_parts(
+            batches,
+            folder,
+            split_bytes=split,
+            max_plain_bytes=HUGE,
+            encryption=encryption,
+            expected_lines=expected_lines,
+        ):
+            at_once = max(at_once, len(list(folder.iterdir())) - len(parts))
+            parts.append(part)
+        assert at_once == (2 if expected_lines == len(rows) else 1)
+        assert [part.more for part in parts] == [True] * (len(parts) - 1) + [False]
+        return parts
+
+    for expected in (len(rows), 50_000):  # several files, or one as far as anyone can tell
+        parts = write(expected)
+        assert len(parts) > 3
+        assert all(0.9 * split <= part.bytes <= split for part in parts[:-2])
+        found = b"".join(decrypted(keyring, part, monkeypatch) for part in parts).splitlines(keepends=True)
+        assert sorted(found) == sorted(row.encode() for row in rows)
+
+
+def test_an_error_leaves_neither_of_two_files_and_no_gpg(encryption, tmp_path, no_homes_left):
+    def batches():
+        for _ in range(20):
+            yield batch(users(20_000))
+        assert len(list(tmp_path.iterdir())) == len(children()) == 2
+        raise RuntimeError("connection lost")
+
+    with pytest.raises(RuntimeError, match="connection lost"):
+        list(
+            write_parts(
+                batches(),
+                tmp_path,
+                split_bytes=20_000_000,
+                max_plain_bytes=HUGE,
+                encryption=encryption,
+                expected_lines=10**9,
+            )
+        )
+    assert list(tmp_path.iterdir()) == []
+    assert children() == []
+
+
 def test_no_rows_no_file_and_no_gpg(encryption, tmp_path):
     assert write_part([], tmp_path / "spool", encryption=encryption) is None
     assert not (tmp_path / "spool").exists()

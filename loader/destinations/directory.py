@@ -23,6 +23,7 @@ from loader.destinations.common import (
 )
 from loader.destinations.settings import DirectorySettings
 from loader.errors import DeliveryError
+from loader.files import make_private_folder, sync_folder
 
 if TYPE_CHECKING:
     from loader.files import Part
@@ -42,7 +43,7 @@ class Directory:
         """Create the folder when it is missing, and a file in it."""
         trial = self._root / f".{os.getpid()}.part"
         with self._told(self._root):
-            _make_folder(self._root)
+            make_private_folder(self._root)
             os.close(os.open(trial, os.O_CREAT | os.O_WRONLY, 0o600))
             trial.unlink()
 
@@ -57,10 +58,10 @@ class Directory:
             present = self._present(target, part)
             if present is None:
                 check_part(part)
-                _make_folder(target.parent)
+                make_private_folder(target.parent)
                 if not _link(part, target):
                     _copy(part, target)
-                _sync(target.parent)
+                sync_folder(target.parent)
                 present = self._stored(target, part.sha256)
         if on_bytes:
             on_bytes(part.bytes)
@@ -167,21 +168,3 @@ def _copy(part: Part, target: Path) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-
-
-def _make_folder(folder: Path) -> None:
-    """Create the folder and those above it with mode 0700, durably."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -74,7 +74,7 @@ class _FtpSession:
                 except ftplib.error_perm as error:
                     raise DeliveryError(
                         f"{where}: the server refuses user {settings.user} with the password of "
-                        f"{settings.password_env} ({_answer(error)[:3]}); check both"
+                        f"{settings.password_env} ({reason(error)[:3]}); check both"
                     ) from error
                 if isinstance(self._ftp, _FtpOverTls):
                     self._ftp.prot_p()
@@ -89,9 +89,9 @@ class _FtpSession:
                 answer = self._ftp.sendcmd(f"SIZE {path}")
                 return int(answer[3:].strip())
             except ftplib.error_perm as error:
-                if _answer(error).startswith("550"):
+                if reason(error).startswith("550"):
                     return None
-                if not _answer(error).startswith(_UNKNOWN_COMMAND):
+                if not reason(error).startswith(_UNKNOWN_COMMAND):
                     raise
         folder, _, name = path.rpartition("/")
         return next((entry.bytes for entry in self.entries(folder or ".") if entry.name == name), None)
@@ -195,7 +195,7 @@ class _FtpSession:
             try:
                 self._ftp.cwd(folder)
             except ftplib.error_perm as error:
-                if _answer(error).startswith("550"):
+                if reason(error).startswith("550"):
                     return []
                 raise
             try:
@@ -239,11 +239,11 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except ftplib.error_perm as error:
-        raise ServerRefusal(f"the server won't {what}: {_answer(error)}") from error
+        raise ServerRefusal(f"the server won't {what}: {reason(error)}") from error
     except ftplib.error_temp as error:
-        raise ServerFault(f"the server can't {what} now: {_answer(error)}") from error
+        raise ServerFault(f"the server can't {what} now: {reason(error)}") from error
     except ftplib.Error as error:
-        raise ServerFault(f"the server answers nonsense ({_answer(error)})") from error
+        raise ServerFault(f"the server answers nonsense ({reason(error)})") from error
     except (OSError, EOFError) as error:
         raise ServerFault(f"the connection broke ({reason(error)})") from error
 
@@ -261,7 +261,7 @@ def _start_tls(ftp: ftplib.FTP_TLS, where: str) -> None:
         ftp.auth()
     except ftplib.error_perm as error:
         raise DeliveryError(
-            f"{where}: the server offers no TLS ({_answer(error)}); only `tls: false` sends user, password and "
+            f"{where}: the server offers no TLS ({reason(error)}); only `tls: false` sends user, password and "
             "data unencrypted"
         ) from error
     except ssl.SSLCertVerificationError as error:
@@ -276,10 +276,6 @@ def _end_tls(connection: socket.socket) -> None:
     if isinstance(connection, ssl.SSLSocket):
         with suppress(OSError):  # the server may have hung up first; size and answer tell
             connection.unwrap()
-
-
-def _answer(error: ftplib.Error) -> str:
-    return reason(error)
 
 
 def _entry(name: str, facts: dict[str, str]) -> Entry:

@@ -144,7 +144,7 @@ class S3Settings(_Output):
     sse_kms_key_id: Text | None = None
     # when_required: for stores that refuse boto3's checksum trailers with 411 or "not implemented".
     request_checksum_calculation: Literal["when_supported", "when_required"] = "when_supported"
-    part_size: Whole = Field(default=16 * MIB, ge=5 * MIB, le=5 * 1024 * MIB)
+    part_size: Whole = Field(default=64 * MIB, ge=5 * MIB, le=5 * 1024 * MIB)
     max_concurrency: Whole = Field(default=4, ge=1, le=64)
     connect_timeout: Seconds = Field(default=20, gt=0)
     read_timeout: Seconds = Field(default=60, gt=0)
