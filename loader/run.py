@@ -21,7 +21,7 @@ from loader.delivery import FeedError, Options, Report, Run, deliver, finish_ope
 from loader.destinations import Destination, DestinationSettings, open_destination
 from loader.encryption import Encryption, prepare_encryption
 from loader.errors import AamError
-from loader.warehouse import open_warehouse
+from loader.warehouse import lock_feeds, open_warehouse
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ def build_and_deliver(
     if options.full:
         place.project.require_full_possible(feeds)
     build_vars = {**(variables or {}), "destination": place.destination_name, "full": options.full}
-    with _held(place):
+    # dbt rewrites the outbox of every feed
+    with lock_feeds(place.target, place.warehouse, place.project.feed_names):
         before = _finish_before_build(place, feeds, options)
         stopped = {error.feed for error in before.errors if isinstance(error, FeedError)}
         try:
@@ -99,27 +100,9 @@ def deliver_built(place: Place, feeds: list[str], options: Options) -> Report:
 @contextmanager
 def locked(place: Place, feeds: list[str], options: Options) -> Iterator[Run]:
     """A Run that no other run can disturb. Raises LockedError, and ConfigError when nothing is built."""
-    with opened(place, options) as run, run.warehouse.lock(feeds):
+    with lock_feeds(place.target, place.warehouse, feeds), opened(place, options) as run:
         state.require_build(run.warehouse, place.project)
         yield run
-
-
-@contextmanager
-def _held(place: Place) -> Iterator[None]:
-    """The lock of a whole run: dbt rewrites the outbox of every feed, so it holds every feed."""
-    if isinstance(place.warehouse, DuckDBSettings):
-        from loader.warehouse.duckdb import file_lock
-
-        # the file itself must stay free for dbt
-        with file_lock(place.warehouse.path):
-            yield
-        return
-    warehouse = open_warehouse(place.target, place.warehouse)
-    try:
-        with warehouse.lock(place.project.feed_names):
-            yield
-    finally:
-        warehouse.close()
 
 
 def _finish_before_build(place: Place, feeds: list[str], options: Options) -> Report:

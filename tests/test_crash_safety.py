@@ -351,24 +351,23 @@ def test_one_run_at_a_time_and_no_secret_anywhere(workspace: Prepare, bucket: Bu
     project = workspace("changed")
     project.destination(**bucket.settings)
     project.sql("update raw.crm_customers set loyalty_tier = 'bronze' where customer_id like '%21'")
-    seen: list[str] = []
     first = project.start("run", "--json", "--log-format", "json", "--no-check", extra=SECRETS)
-    second = third = None
-    while second is None:  # until the first holds the lock
-        assert first.poll() is None, first.communicate()
-        tried = project.aam("deliver", "--no-check", "--select", "ios_traits", extra=SECRETS)
-        if "in use by another run" in tried.err:
-            second = tried
-        else:
-            assert tried.code in (0, 4), tried.err
+    assert first.stdout is not None and first.stderr is not None
+    err = ""
+    while "Running with dbt" not in err:  # it holds the lock before it calls dbt
+        line = first.stderr.readline()
+        assert line, err
+        err += line
+    second = project.aam("deliver", "--no-check", "--select", "ios_traits", extra=SECRETS)
     third = project.aam("run", "--no-check", extra=SECRETS)
-    seen += [
+    seen = [
         path.read_bytes().decode(errors="replace")
         for path in Path("/proc").glob("[0-9]*/cmdline")
         if path.exists()
     ]
-    out, err = first.communicate()
-    assert first.returncode == 0, err
+    err += first.stderr.read()
+    out = first.stdout.read()
+    assert first.wait() == 0, err
     for refused in (second, third):
         assert refused.code == 4
         [line] = refused.complaints

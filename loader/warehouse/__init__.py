@@ -45,9 +45,6 @@ class Warehouse(Protocol):
         sql = "select 1 as there from information_schema.tables where table_schema = $1 and table_name = $2"
         return bool(self.rows(sql, [schema, table]))
 
-    def lock(self, feeds: Sequence[str]) -> AbstractContextManager[None]:
-        """Hold the feeds for this process alone; raises LockedError that names the holder and since when."""
-
     def close(self) -> None:
         """Let go of the warehouse."""
 
@@ -67,3 +64,19 @@ def open_warehouse(
     from loader.warehouse.postgres import PostgresWarehouse
 
     return PostgresWarehouse(name, settings)
+
+
+def lock_feeds(
+    name: str, settings: DuckDBSettings | PostgresSettings, feeds: Sequence[str]
+) -> AbstractContextManager[None]:
+    """Hold the feeds for this process alone; raises LockedError that names the holder and since when.
+
+    To be taken before the warehouse is opened: an open DuckDB file would be in the way of the dbt of another run.
+    """
+    if settings.type == "duckdb":
+        from loader.warehouse.duckdb import file_lock
+
+        return file_lock(settings.path)
+    from loader.warehouse.postgres import advisory_locks
+
+    return advisory_locks(name, settings, feeds)

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,10 +99,6 @@ class DuckDBWarehouse(Warehouse):
             self._connection.execute(f"set memory_limit = '{KEEP_LIMIT}'")
         self._connection.execute(f"set memory_limit = '{self._memory_limit}'")
 
-    def lock(self, feeds: Sequence[str]) -> AbstractContextManager[None]:
-        """See Warehouse: the open file is the lock; whoever has it has every feed."""
-        return file_lock(self._path)
-
     def close(self) -> None:
         """See Warehouse."""
         self._connection.close()
@@ -123,7 +119,7 @@ class DuckDBWarehouse(Warehouse):
 
 @contextmanager
 def file_lock(path: str) -> Iterator[None]:
-    """Hold `<path>.lock`, so that two runs can't take turns between dbt's build and the delivery.
+    """Hold `<path>.lock`, and so every feed: no two runs can take turns between dbt's build and the delivery.
 
     The kernel lets go of it when the process ends, however it ends. Raises LockedError with the holder.
     """

@@ -70,34 +70,6 @@ class PostgresWarehouse(Warehouse):
             cursor.execute(_with_literals(sql, parameters))
             yield from cursor.fetch_record_batch()
 
-    @contextmanager
-    def lock(self, feeds: Sequence[str]) -> Iterator[None]:
-        """See Warehouse: an advisory lock a feed, on a connection of its own, which ends with the process."""
-        with closing(self._connect()) as connection, closing(connection.cursor()) as cursor:
-            holder = f"aam {socket.gethostname()} process {os.getpid()}"
-            with self._clear_errors():
-                cursor.execute("select set_config('application_name', $1, false)", [holder[:63]])
-                cursor.fetchall()
-            for feed in feeds:
-                with self._clear_errors():
-                    cursor.execute(f"select pg_try_advisory_lock({LOCK_CLASS}, hashtext($1))", [feed])
-                    is_ours = cursor.fetchone()[0]
-                if not is_ours:
-                    raise LockedError(f"feed {feed} is in use by another run{self._holder(feed)}")
-            yield
-
-    def _holder(self, feed: str) -> str:
-        found = self.rows(
-            "select application_name as name, to_char(backend_start, 'YYYY-MM-DD\"T\"HH24:MI:SSOF') as since"
-            " from pg_locks inner join pg_stat_activity using (pid)"
-            f" where locktype = 'advisory' and granted and classid = {LOCK_CLASS}"
-            " and pg_locks.database = (select oid from pg_database where datname = current_database())"
-            " and objid::bigint = (hashtext($1)::bigint & 4294967295)",
-            [feed],
-        )
-        who = "".join(f" ({row['name']}, since {row['since']})" for row in found[:1])
-        return f"{who}; wait for it, or stop it"
-
     def close(self) -> None:
         """See Warehouse."""
         self._connection.close()
@@ -110,6 +82,35 @@ class PostgresWarehouse(Warehouse):
             yield
         except adbc_driver_manager.Error as error:
             raise DeliveryError(f"warehouse {self._place}: {_first_line(error)}") from None
+
+
+@contextmanager
+def advisory_locks(name: str, settings: PostgresSettings, feeds: Sequence[str]) -> Iterator[None]:
+    """A lock a feed, on a connection of its own, which ends with the process. Raises LockedError with the holder."""
+    warehouse = PostgresWarehouse(name, settings)
+    try:
+        holder = f"aam {socket.gethostname()} process {os.getpid()}"
+        warehouse.rows("select set_config('application_name', $1, false)", [holder[:63]])
+        for feed in feeds:
+            sql = f"select pg_try_advisory_lock({LOCK_CLASS}, hashtext($1)) as is_ours"
+            if warehouse.rows(sql, [feed]) != [{"is_ours": True}]:
+                raise LockedError(f"feed {feed} is in use by another run{_holder(warehouse, feed)}")
+        yield
+    finally:
+        warehouse.close()
+
+
+def _holder(warehouse: Warehouse, feed: str) -> str:
+    found = warehouse.rows(
+        "select application_name as name, to_char(backend_start, 'YYYY-MM-DD\"T\"HH24:MI:SSOF') as since"
+        " from pg_locks inner join pg_stat_activity using (pid)"
+        f" where locktype = 'advisory' and granted and classid = {LOCK_CLASS}"
+        " and pg_locks.database = (select oid from pg_database where datname = current_database())"
+        " and objid::bigint = (hashtext($1)::bigint & 4294967295)",
+        [feed],
+    )
+    who = "".join(f" ({row['name']}, since {row['since']})" for row in found[:1])
+    return f"{who}; wait for it, or stop it"
 
 
 def _conninfo(settings: PostgresSettings) -> str:
