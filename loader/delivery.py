@@ -419,7 +419,6 @@ def _file(run: Run, delivery: Delivery, part: Part, day: date, split: int | None
         bytes=part.bytes,
         plain_bytes=part.plain_bytes,
         sha256=part.sha256,
-        md5=part.md5,
     )
 
 
@@ -459,7 +458,7 @@ def _send(run: Run, feed: str, file: DeliveryFile) -> float:
 def _part(file: DeliveryFile) -> Part:
     from loader.files import Part
 
-    return Part(Path(file.spool_path), file.lines, file.bytes, file.plain_bytes, file.sha256, file.md5)
+    return Part(Path(file.spool_path), file.lines, file.bytes, file.plain_bytes, file.sha256)
 
 
 def _checks(run: Run) -> bool:

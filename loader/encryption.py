@@ -122,18 +122,21 @@ class GpgEncoder:
         while len(self._pending) > _BLOCKS_AHEAD:
             self._pending.popleft().result()
 
-    def settle(self) -> int:
-        """The bytes that have left gpg and the most that may still be on their way."""
+    def most(self, wait: bool) -> int:
+        """The bytes that have left gpg and the most that may still be on their way; told in one way only."""
+        self._settle()
+        return self._bytes + _IN_FLIGHT
+
+    def _settle(self) -> None:
         while self._pending:
             self._pending.popleft().result()
-        return self._bytes + _IN_FLIGHT
 
     def finish(self) -> None:
         """Let gpg write the rest.
 
         Raises DeliveryError when gpg failed, and whatever the function raised that took its output.
         """
-        self.settle()
+        self._settle()
         self._stdin.close()
         self._reader.join()
         if self._process.wait() or self._error is not None:

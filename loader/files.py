@@ -1,7 +1,7 @@
 """Record batches → files: split, compressed or encrypted, counted and hashed in one pass.
 
 No row is ever touched in Python. An Arrow text column is one contiguous UTF-8 buffer; slices of that buffer
-go to the compressor as they are, and its output goes to the disk and through both hashes as it comes.
+go to the compressor as they are, and its output goes to the disk and through the hash as it comes.
 Making a file ends here: it lies under a temporary name, and publishing gives it the name that Audience
 Manager expects. The functions share no state, so that many processes may write into one directory.
 """
@@ -47,8 +47,8 @@ _NO_LIMIT = 1 << 62
 class Part:
     """One finished file under a temporary name; publishing gives it its spec name.
 
-    `bytes`, `sha256` and `md5` are those of the file as it lies there (compressed or encrypted),
-    `plain_bytes` and `lines` those of the text in it. `more`: another part follows.
+    `bytes` and `sha256` are those of the file as it lies there (compressed or encrypted), `plain_bytes` and
+    `lines` those of the text in it. `more`: another part follows.
     """
 
     path: Path
@@ -56,7 +56,6 @@ class Part:
     bytes: int
     plain_bytes: int
     sha256: str
-    md5: str
     more: bool = False
 
 
@@ -66,8 +65,11 @@ class Encoder(Protocol):
     def write(self, text: memoryview) -> None:
         """Take more text; the buffer must stay as it is."""
 
-    def settle(self) -> int:
-        """The most bytes that the text taken so far can come to in the file."""
+    def most(self, wait: bool) -> int:
+        """The most bytes that the text taken so far can come to in the file; to wait for it makes it exact.
+
+        The same text gives the same answers, however long it takes.
+        """
 
     def finish(self) -> None:
         """No more text: hand out the rest."""
@@ -265,7 +267,7 @@ class _OpenPart:
                 encryption.encoder(self._file.append) if encryption else _Gzip(self._file.append, level)
             )
             self._measured_at = 0
-            self._measured = self._encoder.settle()
+            self._measured = self._encoder.most(wait=True)
         except BaseException:
             self._file.discard()
             raise
@@ -276,23 +278,27 @@ class _OpenPart:
 
         Text may shrink to anything, but it grows by next to nothing. So what is missing to the limit may be
         written without a look; then the encoder says what it came to, and what is missing now may be
-        written, until little is.
+        written, until little is. Only then is it worth to wait for an exact answer.
         """
         plain_room = self._max_plain_bytes - self.plain
         if needed > plain_room:
             return 0
         if needed > self._sure_room():
-            with _disk_errors(self._directory):
-                self._measured = self._encoder.settle()
-            self._measured_at = self.plain
-            if self._sure_room() < max(needed, self._split_bytes // 20):
+            enough = max(needed, self._split_bytes // 20)
+            if not any(self._measure(wait) >= enough for wait in (False, True)):
                 return 0
         return min(self._sure_room(), plain_room)
+
+    def _measure(self, wait: bool) -> int:
+        with _disk_errors(self._directory):
+            self._measured = self._encoder.most(wait)
+        self._measured_at = self.plain
+        return self._sure_room()
 
     def size_of(self, lines: int) -> int:
         """What as many lines like those so far come to in files."""
         with _disk_errors(self._directory):
-            return self._encoder.settle() * lines // self.lines
+            return self._encoder.most(wait=True) * lines // self.lines
 
     def _sure_room(self) -> int:
         missing = self._split_bytes - self._measured
@@ -316,7 +322,6 @@ class _OpenPart:
             bytes=file.bytes,
             plain_bytes=self.plain,
             sha256=file.sha256.hexdigest(),
-            md5=file.md5.hexdigest(),
             more=more,
         )
 
@@ -331,8 +336,7 @@ class _HashedFile:
     """A temporary file whose bytes are counted and hashed on their way to the disk."""
 
     def __init__(self, directory: Path) -> None:
-        # MD5 is what S3 compares an upload with; it protects nothing, so it must not fail in FIPS mode.
-        self.sha256, self.md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self.sha256 = hashlib.sha256()
         self.bytes = 0
         prefix, suffix = UNFINISHED.split("*")
         self._descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=directory)
@@ -345,7 +349,6 @@ class _HashedFile:
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
         self.sha256.update(data)
-        self.md5.update(data)
         self.bytes += len(data)
 
     def close(self) -> None:
@@ -375,7 +378,10 @@ class _Gzip:
         self._level = level
         self._compressing = ThreadPoolExecutor(_THREADS, "compress")
         self._writing = ThreadPoolExecutor(1, "write")
-        self._pending: deque[Future[None]] = deque()
+        self._pending: deque[tuple[int, Future[int]]] = (
+            deque()
+        )  # plain bytes of a block → bytes of the file after it
+        self._settled = 0  # bytes of the file after the last block that is pending no more
         self._before: memoryview | bytes = b""
         self._crc = self._plain = self._bytes = 0
         # No name and no time in the header: the same text gives the same file.
@@ -385,18 +391,22 @@ class _Gzip:
         for start in range(0, len(text), _BLOCK):
             block = text[start : start + _BLOCK]
             deflated = self._compressing.submit(_deflate, block, self._before, self._level)
-            self._pending.append(self._writing.submit(self._write_block, deflated, len(block)))
+            self._pending.append((len(block), self._writing.submit(self._write_block, deflated, len(block))))
             self._before = block[-_WINDOW:]
-            if len(self._pending) > 2 * _THREADS:
-                self._pending.popleft().result()
+            self._settle(most_pending=2 * _THREADS)
 
-    def settle(self) -> int:
-        while self._pending:
-            self._pending.popleft().result()
-        return self._bytes
+    def most(self, wait: bool) -> int:
+        if wait:
+            self._settle(most_pending=0)
+        pending = sum(plain for plain, _ in self._pending)
+        return self._settled + pending + pending // 1000  # what does not compress grows a little
+
+    def _settle(self, most_pending: int) -> None:
+        while len(self._pending) > most_pending:
+            self._settled = self._pending.popleft()[1].result()
 
     def finish(self) -> None:
-        self.settle()
+        self._settle(most_pending=0)
         last_block = b"\x03\x00"
         self._out(last_block + struct.pack("<II", self._crc, self._plain & 0xFFFFFFFF))
         self.stop()
@@ -405,13 +415,14 @@ class _Gzip:
         self._compressing.shutdown(cancel_futures=True)
         self._writing.shutdown(cancel_futures=True)
 
-    def _write_block(self, deflated: Future[tuple[bytes, int]], plain: int) -> None:
+    def _write_block(self, deflated: Future[tuple[bytes, int]], plain: int) -> int:
         from isal import isal_zlib
 
         data, crc = deflated.result()
         self._crc = isal_zlib.crc32_combine(self._crc, crc, plain)
         self._plain += plain
         self._out(data)
+        return self._bytes
 
     def _out(self, data: bytes) -> None:
         self._append(data)

@@ -90,7 +90,6 @@ class DeliveryFile:
     bytes: int
     plain_bytes: int
     sha256: str
-    md5: str
     uploaded_at: datetime | None = None
     picked_up_at: datetime | None = None
 

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import io
 import os
 import random
 import signal
@@ -187,8 +188,7 @@ def make_part(folder: Path, size: int = 100_000, seed: int = 1) -> Part:
     path = folder / f"part-{size}-{seed}"
     data = random.Random(seed).randbytes(size)
     path.write_bytes(data)
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return Part(path, 10, size, size * 3, hashlib.sha256(data).hexdigest(), md5)
+    return Part(path, 10, size, size * 3, hashlib.sha256(data).hexdigest())
 
 
 def check_line(error: AamError, *said: str) -> None:
@@ -656,7 +656,7 @@ from loader.destinations import open_destination, parse_destination
 from loader.files import Part
 settings = parse_destination("there", {"type": "s3", "partner_name": "acme", "bucket": "clients",
     "endpoint_url": sys.argv[1], "part_size": 5 * 2**20, "max_concurrency": 1})
-open_destination("there", settings).put(Part(Path(sys.argv[2]), 1, 16 * 2**20, 1, "0" * 64, ""), sys.argv[3])
+open_destination("there", settings).put(Part(Path(sys.argv[2]), 1, 16 * 2**20, 1, "0" * 64), sys.argv[3])
 """
 
 
@@ -698,10 +698,21 @@ def test_s3_what_a_killed_upload_left_is_aborted(
 def test_s3_a_file_that_arrives_damaged_is_removed(
     s3: S3Server, opened: Callable[..., Destination], tmp_path: Path
 ) -> None:
+    def damage(environ: dict[str, Any]) -> None:
+        if environ["REQUEST_METHOD"] == "PUT":
+            body = bytearray(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+            body[1000] ^= 1
+            environ["wsgi.input"] = io.BytesIO(body)
+
     destination = opened(**s3_settings(s3, request_checksum_calculation="when_required"))
-    changed_since = replace(make_part(tmp_path), md5="0" * 32)
+    part = make_part(tmp_path)
+    s3.fault = damage
     with pytest.raises(DeliveryError, match="arrived otherwise than it was sent: its MD5 differs"):
-        destination.put(changed_since, KEY)
+        destination.put(part, KEY)
+    assert destination.head(KEY) is None
+    s3.fault = None
+    with pytest.raises(DeliveryError, match="the file to send changed meanwhile"):
+        destination.put(replace(part, sha256="0" * 64), KEY)
     assert destination.head(KEY) is None
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loader.destinations import CannotListError, Stored
-from loader.destinations.common import BLOCK, OnBytes, check_part, checked_key, reason
+from loader.destinations.common import BLOCK, OnBytes, check_part, checked_key, reason, sha256_of
 from loader.destinations.settings import S3Settings
 from loader.errors import AamError, ConfigError, DeliveryError
 
@@ -348,11 +348,14 @@ def _difference_by_etag(found: HeadObjectOutputTypeDef, part: Part, part_size: i
     value, composed, count = found["ETag"].strip('"').lower().partition("-")
     encrypted = str(found.get("ServerSideEncryption", "")).startswith("aws:kms")
     is_md5 = re.fullmatch("[0-9a-f]{32}", value) and not encrypted
-    if is_md5 and not composed:
-        return None if value == part.md5 else "its MD5 differs"
-    if is_md5 and count == str(-(-part.bytes // part_size)):
-        expected = _composed("MD5", part.path, part_size).hex()
-        return None if value == expected else "the MD5 of its parts differs"
+    if is_md5 and (not composed or count == str(-(-part.bytes // part_size))):
+        if sha256_of(part.path) != part.sha256:  # or the MD5 would prove another file
+            return "the file to send changed meanwhile"
+        if not composed:
+            expected = next(_of_parts("MD5", part.path, part.bytes))
+            return None if value == expected.hex() else "its MD5 differs"
+        expected = _composed("MD5", part.path, part_size)
+        return None if value == expected.hex() else "the MD5 of its parts differs"
     return None if found.get("Metadata", {}).get("sha256") == part.sha256 else "its SHA-256 differs"
 
 

@@ -42,7 +42,6 @@
         bytes bigint not null,
         plain_bytes bigint not null,
         sha256 text not null,
-        md5 text not null,
         uploaded_at timestamp with time zone,
         picked_up_at timestamp with time zone
     );
@@ -69,6 +68,7 @@
     );
     -- for a state of an earlier version
     alter table {{ schema }}.user_ledger add column if not exists fingerprint numeric(38, 0);
+    alter table {{ schema }}.delivery_files drop column if exists md5;
     create table if not exists {{ schema }}.id_ledger (
         batch_id text not null,
         id_sync text not null,
