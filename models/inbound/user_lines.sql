@@ -11,7 +11,7 @@ changed_users as (
         user_id,
         signals,
         coalesce(added, signals) as additions,
-        {{ removal_text('removed') }} as removals
+        removed
     from {{ ref('user_ledger') }}
     where batch_id = '{{ invocation_id }}'
 ),
@@ -40,9 +40,9 @@ line_sets as (
         changed_users.user_id,
         case
             when feeds.mode = 'overwrite' then changed_users.signals
-            when changed_users.removals = '' then changed_users.additions
-            when changed_users.additions = '' then changed_users.removals
-            else changed_users.additions || {{ separator() }} || changed_users.removals
+            when changed_users.removed = '' then changed_users.additions
+            when changed_users.additions = '' then {{ removal_text('changed_users.removed') }}
+            else changed_users.additions || {{ separator() }} || {{ removal_text('changed_users.removed') }}
         end as line_set
     from changed_users
     inner join feeds on changed_users.feed = feeds.feed
