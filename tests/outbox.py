@@ -159,9 +159,9 @@ class Outbox:
         self._dbt.communicate()
         self._errors.close()
 
-    def _invoke(self, command: str, *arguments: str, full: bool = False) -> None:
+    def _invoke(self, command: str, *arguments: str, full: bool = False, **more: object) -> None:
         assert self._dbt.stdin and self._dbt.stdout
-        variables = json.dumps({"full": full, "destination": "local"})
+        variables = json.dumps({"full": full, "destination": "local"} | more)
         print(json.dumps([command, variables, *arguments]), file=self._dbt.stdin, flush=True)
         answer = self._dbt.stdout.readline()
         assert answer, (self.root / "dbt.txt").read_text()
@@ -208,10 +208,16 @@ class Outbox:
             if texts:
                 self.sql(f"insert into raw.{table} values {', '.join(texts)}")
 
-    def build(self, *, full: bool = False, **tables: Iterable[Sequence[str | None]]) -> None:
-        """Replace rows, then build the models as `aam run` does before it delivers."""
+    def build(
+        self,
+        *,
+        full: bool = False,
+        variables: dict[str, object] | None = None,
+        **tables: Iterable[Sequence[str | None]],
+    ) -> None:
+        """Replace rows, then build the models as `aam run` does before it delivers; `variables`: over the project's."""
         self.fill(**tables)
-        self._invoke("run", "--select", "inbound", full=full)
+        self._invoke("run", "--select", "inbound", full=full, **variables or {})
 
     def test(self) -> None:
         """Run the data tests."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from outbox import LIMITS, Change, Outbox, Signal, any_signal, batched, text_of
@@ -438,6 +439,23 @@ def test_only_users_who_may_have_changed_are_compared(outbox: Outbox) -> None:
     assert staying in outbox.rejected("loyalty")
     outbox.build(loyalty=rows)
     assert staying not in outbox.rejected("loyalty")
+
+
+def test_a_new_rule_takes_back_what_it_refuses(outbox: Outbox) -> None:
+    """Nobody's rows changed, but other users are good now."""
+    rows = [Signal("u1", "d_sid", "24"), Signal("staff1", "d_sid", "24")]
+    outbox.build(loyalty=rows)
+    outbox.deliver("loyalty")
+    rule = {"reason": "of_staff", "field": "user_id", "contains": "^staff", "says": "not a customer"}
+    rules = yaml.safe_load((outbox.root / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]["rules"]
+    outbox.build(variables={"rules": [*rules, rule]})
+    assert outbox.rejected("loyalty") == [(rows[1], "of_staff")]
+    assert outbox.changes("loyalty") == {Change("staff1", "d_sid", "24", False)}
+    outbox.deliver("loyalty")
+    outbox.build(variables={"rules": [*rules, rule]})
+    assert outbox.changes("loyalty") == set()
+    outbox.build()
+    assert outbox.changes("loyalty") == {Change("staff1", "d_sid", "24", True)}
 
 
 def test_a_state_of_an_earlier_version_without_fingerprints_is_as_good(outbox: Outbox) -> None:

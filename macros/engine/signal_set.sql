@@ -21,17 +21,31 @@
 
 
 {# Aggregate: a number that is the same for the same rows, in whatever order; all of them, or those of a condition.
-   Null without rows. A change that keeps the sum of 64-bit hashes does not happen by chance. #}
+   Null without rows. A change that keeps the sum of 64-bit hashes does not happen by chance. Under other rules the
+   number is another one, so that all are judged anew. #}
 {% macro fingerprint(key, value, condition='true') %}
     {{- return(adapter.dispatch('fingerprint', 'aam_onboard')(key, value, condition)) -}}
 {% endmacro %}
 
 {% macro duckdb__fingerprint(key, value, condition) -%}
-    sum(case when {{ condition }} then hash({{ key }}, {{ value }}) end)
+    cast(sum(case when {{ condition }} then hash({{ key }}, {{ value }}, {{ rules_hash() }}) end)
+    % 9223372036854775807 as bigint)
 {%- endmacro %}
 
+{# A sum for each half of the hash: sums of integers are kept in place, those of bigint in memory of their own. #}
 {% macro postgres__fingerprint(key, value, condition) -%}
-    sum(case when {{ condition }} then hashtextextended({{ value }}, hashtextextended({{ key }}, 0)) end)
+    {%- set hash = 'hashtextextended(' ~ value ~ ', hashtextextended(' ~ key ~ ', ' ~ rules_hash() ~ '))' -%}
+    (sum(case when {{ condition }} then cast({{ hash }} >> 32 as integer) end) << 32)
+    # (sum(case when {{ condition }} then cast(({{ hash }} << 32) >> 32 as integer) end) & 4294967295)
+{%- endmacro %}
+
+
+{# Of the rules that decide whether an ID is good, as a number. #}
+{% macro rules_hash() -%}
+    {%- set id_types = [] -%}
+    {%- for name, feed in var('feeds').items() %}{% do id_types.append([name, feed.id_type]) %}{% endfor -%}
+    {%- set rules = [id_types, var('id_types'), var('rules'), var('plain')] -%}
+    {{ local_md5(tojson(rules, sort_keys=true))[:15] | int(base=16) }}
 {%- endmacro %}
 
 

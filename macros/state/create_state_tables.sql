@@ -61,13 +61,13 @@
         feed text not null,
         user_id text not null,
         signals text not null, -- the set that the user has after this batch; see macros/engine/signal_set.sql
-        fingerprint numeric(38, 0), -- of the rows that the set is made of; null: not known
+        fingerprint bigint, -- of the rows that the set is made of; null: not known
         added text, -- what is new of it; null: all of it
         removed text not null,
         users_more integer not null -- 1: had no signal before · -1: has none now · 0: neither
     );
     -- for a state of an earlier version
-    alter table {{ schema }}.user_ledger add column if not exists fingerprint numeric(38, 0);
+    alter table {{ schema }}.user_ledger add column if not exists fingerprint bigint;
     alter table {{ schema }}.delivery_files drop column if exists md5;
     create table if not exists {{ schema }}.id_ledger (
         batch_id text not null,

@@ -64,7 +64,7 @@ known_sets as (
         on uncertain_sets.feed = settled_sets.feed and uncertain_sets.user_id = settled_sets.user_id
 ),
 
-grouped_rows as (
+current_users as (
     select
         feed,
         coalesce(user_id, '') as user_id,
@@ -72,15 +72,6 @@ grouped_rows as (
         count(signal_reason) as rejected
     from trait_rows
     group by feed, coalesce(user_id, '')
-),
-
-current_users as (
-    select
-        feed,
-        user_id,
-        case when {{ id_reason('feed', 'user_id') }} is null then fingerprint end as fingerprint,
-        rejected
-    from grouped_rows
 ),
 
 final as (
@@ -92,16 +83,18 @@ final as (
         coalesce(known_sets.possible, '') as possible,
         coalesce(known_sets.is_uncertain, false) as is_uncertain,
         current_users.feed is not null
-        and (current_users.rejected > 0 or current_users.fingerprint is null) as has_rejected
+        and (
+            current_users.rejected > 0
+            or {{ id_reason('current_users.feed', 'current_users.user_id') }} is not null
+        ) as has_rejected
     from current_users
     full outer join known_sets
         on current_users.feed = known_sets.feed and current_users.user_id = known_sets.user_id
     where
         known_sets.fingerprint is null
         or coalesce(current_users.fingerprint, 0) <> known_sets.fingerprint
+        -- an ID that is not good has never been delivered under these rules, or without a signal
         or current_users.rejected > 0
-        -- there are rows, but none is good
-        or (current_users.feed is not null and current_users.fingerprint is null)
 )
 
 select * from final
