@@ -1364,12 +1364,14 @@ def _examine_at_once(form: _Form, sure: str, limits: Limits, text: bytes) -> _Ex
     import pyarrow.compute as pc
 
     codes = np.frombuffer(text, np.uint8)
-    ends = np.append(np.flatnonzero(codes == ord("\n")), len(codes))
-    tabs = np.flatnonzero(codes == ord("\t"))
-    begins = np.append(0, ends[:-1] + 1)
-    if len(tabs) != len(ends) or (tabs < begins).any() or (tabs > ends).any():
+    controls = np.flatnonzero(codes <= ord("\n"))  # a TAB and a line end in turn, or it is of no such form
+    tabs, line_ends = controls[::2], controls[1::2]
+    if len(tabs) != len(line_ends) + 1:
         return None
-    if int((ends - begins).max()) >= limits.line_bytes or b"\0" in text or not _is_utf8(text):
+    if (codes[tabs] != ord("\t")).any() or (codes[line_ends] != ord("\n")).any():
+        return None
+    begins, ends = np.append(0, line_ends + 1), np.append(line_ends, len(codes))
+    if int((ends - begins).max()) >= limits.line_bytes or not _is_utf8(text):
         return None
     block = _strings(text, np.array([0, len(text)], np.int32))
     doubtful = form.doubtful if b'"' in text else ()
