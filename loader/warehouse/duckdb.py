@@ -91,11 +91,15 @@ class DuckDBWarehouse(Warehouse):
     def _let_go(self) -> None:
         """Drop what DuckDB has kept of the file: an export reads all once, and memory would grow with the data.
 
-        Only a lower limit makes it do so. Where more than that is in use, it refuses; then there is nothing to drop.
+        Only a lower limit makes it do so, under which a query that needs more at that moment fails: not while one may.
         """
         import duckdb
 
-        with suppress(duckdb.OutOfMemoryException):
+        others = "select coalesce(sum(memory_usage_bytes), 0) from duckdb_memory() where tag <> 'BASE_TABLE'"
+        [[in_use]] = self._connection.execute(others).fetchall()
+        if in_use > KEEP_BYTES // 4:
+            return
+        with suppress(duckdb.OutOfMemoryException):  # of the file itself, too, some may be in use
             self._connection.execute(f"set memory_limit = '{KEEP_LIMIT}'")
         self._connection.execute(f"set memory_limit = '{self._memory_limit}'")
 
