@@ -617,13 +617,13 @@ def _whole_lines(opener: _Opener, limits: Limits, tally: _Tally) -> Iterator[byt
         end = data.find(b"\n") if skipping else 0
         if end < 0:
             continue
-        text = rest + data[end:]
-        cut = text.rfind(b"\n")
-        rest = text[cut + 1 :]
+        cut = data.rfind(b"\n", end)
+        if cut >= 0:
+            yield b"".join((rest, memoryview(data)[end:cut]))
+            rest = b""
+        rest += data[max(cut + 1, end) :]
         skipping = len(rest) > keep
         rest = rest[:keep]
-        if cut >= 0:
-            yield text[:cut]
     if rest:
         yield rest.removesuffix(b"\r")
 

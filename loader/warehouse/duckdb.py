@@ -26,8 +26,8 @@ BATCH_BYTES = 1_500_000
 VECTOR_ROWS = 2048
 MOST_BATCH_ROWS = 20_480
 # How much of a file an export may have read before it lets go of that again, and what it may keep.
-KEEP_BYTES = 32_000_000
-KEEP_LIMIT = "32MB"
+KEEP_BYTES = 20_000_000
+KEEP_LIMIT = "20MB"
 
 
 class DuckDBWarehouse(Warehouse):
