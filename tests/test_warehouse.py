@@ -38,11 +38,30 @@ def kept_of_the_file(warehouse: DuckDBWarehouse) -> int:
     return int(kept["bytes"])
 
 
-def test_an_export_takes_no_memory_from_a_query_that_needs_it(tmp_path: Path) -> None:
-    warehouse = make_lines(tmp_path / "w.duckdb", 2_000_000, "sha256(cast(i as varchar)) || chr(10)")
+class Recorded:
+    """A connection, and what it was told to execute."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+        self.statements: list[str] = []
+
+    def execute(self, sql: str, *more: object) -> object:
+        self.statements.append(sql)
+        return self.connection.execute(sql, *more)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.connection, name)
+
+
+def test_an_export_leaves_memory_to_queries_that_need_it(tmp_path: Path) -> None:
+    warehouse = make_lines(tmp_path / "w.duckdb", 1_000_000, "sha256(cast(i as varchar)) || chr(10)")
     warehouse.execute("create temp table held as select md5(cast(i as varchar)) from range(1000000) as r (i)")
-    assert sum(batch.num_rows for batch in warehouse.stream("select line, lines from lines")) == 2_000_000
-    assert kept_of_the_file(warehouse) > 2 * KEEP_BYTES
+    warehouse._connection = recorded = Recorded(warehouse._connection)  # type: ignore[assignment]
+    assert sum(batch.num_rows for batch in warehouse.stream("select line, lines from lines")) == 1_000_000
+    limits = [int(sql.split("'")[1].split()[0]) for sql in recorded.statements if " bytes'" in sql]
+    assert limits
+    assert min(limits) > 20_000_000 + KEEP_BYTES  # what the temporary table takes, and room
+    assert recorded.statements[-1].endswith("= '1GB'")
     warehouse.close()
 
 

@@ -26,8 +26,7 @@ BATCH_BYTES = 1_500_000
 VECTOR_ROWS = 2048
 MOST_BATCH_ROWS = 20_480
 # How much of a file an export may have read before it lets go of that again, and what it may keep.
-KEEP_BYTES = 20_000_000
-KEEP_LIMIT = "20MB"
+KEEP_BYTES = 12_000_000
 
 
 class DuckDBWarehouse(Warehouse):
@@ -91,16 +90,14 @@ class DuckDBWarehouse(Warehouse):
     def _let_go(self) -> None:
         """Drop what DuckDB has kept of the file: an export reads all once, and memory would grow with the data.
 
-        Only a lower limit makes it do so, under which a query that needs more at that moment fails: not while one may.
+        Only a lower limit makes it do so; it leaves room for what queries need at that moment.
         """
         import duckdb
 
         others = "select coalesce(sum(memory_usage_bytes), 0) from duckdb_memory() where tag <> 'BASE_TABLE'"
         [[in_use]] = self._connection.execute(others).fetchall()
-        if in_use > KEEP_BYTES // 4:
-            return
-        with suppress(duckdb.OutOfMemoryException):  # of the file itself, too, some may be in use
-            self._connection.execute(f"set memory_limit = '{KEEP_LIMIT}'")
+        with suppress(duckdb.OutOfMemoryException):  # of the file itself, too, much may be in use
+            self._connection.execute(f"set memory_limit = '{int(in_use) + KEEP_BYTES} bytes'")
         self._connection.execute(f"set memory_limit = '{self._memory_limit}'")
 
     def close(self) -> None:
