@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 # What a killed run leaves behind in its directory; nothing else has such a name.
 UNFINISHED = ".part-*.tmp"
 
-_BLOCK = (
-    1 << 20
-)  # plain bytes that one thread compresses at a time; smaller ones cost speed, larger ones memory
+# Plain bytes that one thread compresses at a time; smaller ones cost speed, larger ones memory.
+_BLOCK = 1 << 20
 _WINDOW = 1 << 15  # deflate looks back this far, also into the block before
 _THREADS = min(4, os.cpu_count() or 1)
 _ENOUGH_TO_TELL = 8_000_000  # plain bytes after which the size of all can be told from those
@@ -378,10 +377,9 @@ class _Gzip:
         self._level = level
         self._compressing = ThreadPoolExecutor(_THREADS, "compress")
         self._writing = ThreadPoolExecutor(1, "write")
-        self._pending: deque[tuple[int, Future[int]]] = (
-            deque()
-        )  # plain bytes of a block → bytes of the file after it
-        self._settled = 0  # bytes of the file after the last block that is pending no more
+        # plain bytes of a block, and bytes of the file after it
+        self._pending: deque[tuple[int, Future[int]]] = deque()
+        self._settled = 0  # the latter, of the last block that is pending no more
         self._before: memoryview | bytes = b""
         self._crc = self._plain = self._bytes = 0
         # No name and no time in the header: the same text gives the same file.

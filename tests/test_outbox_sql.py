@@ -458,12 +458,16 @@ def test_a_new_rule_takes_back_what_it_refuses(outbox: Outbox) -> None:
     assert outbox.changes("loyalty") == {Change("staff1", "d_sid", "24", True)}
 
 
-def test_a_state_of_an_earlier_version_without_fingerprints_is_as_good(outbox: Outbox) -> None:
+def test_a_state_of_an_earlier_version_is_as_good(outbox: Outbox) -> None:
+    """It knew no fingerprints of users, and kept an MD5 of each file."""
     rows = [Signal(f"u{number}", "d_sid", "24") for number in range(5)]
     outbox.build(loyalty=rows)
     outbox.deliver("loyalty")
     outbox.sql("alter table aam_state.user_ledger drop column fingerprint")
+    outbox.sql("alter table aam_state.delivery_files add column md5 text")
     outbox.build(loyalty=[*rows[1:], Signal("u1", "d_sid", "25")])
+    kept = "select column_name from information_schema.columns where table_name = 'delivery_files'"
+    assert ("md5",) not in outbox.sql(kept)
     assert outbox.compared("loyalty") == {row.user_id for row in rows}
     assert outbox.changes("loyalty") == {
         Change("u0", "d_sid", "24", False),
