@@ -16,9 +16,10 @@ import stat
 import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, TypeAlias, cast
 
@@ -1267,7 +1268,8 @@ def _registered(
 
 def _examined(opener: _Opener, form: _Form, limits: Limits, tally: _Tally) -> Iterator[_Examined]:
     """The verdicts on all blocks, in order; several blocks are examined at a time."""
-    with _scratch() as warehouse, ThreadPoolExecutor(_WORKERS) as pool:
+    pool = _workers()
+    with _scratch() as warehouse:
         if form.traits is not None:
             _load_taxonomy(warehouse, form.traits)
         waiting: deque[Future[_Examined]] = deque()
@@ -1282,8 +1284,13 @@ def _examined(opener: _Opener, form: _Form, limits: Limits, tally: _Tally) -> It
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            wait([future for future in waiting if not future.cancel()])
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    """Threads that examine blocks, as many as cores: of all files that are checked at a time."""
+    return ThreadPoolExecutor(_WORKERS, "check")
 
 
 def _load_taxonomy(warehouse: duckdb.DuckDBPyConnection, traits: Mapping[str, tuple[str, str]]) -> None:
