@@ -67,7 +67,7 @@ class Encoder(Protocol):
     def most(self, wait: bool) -> int:
         """The most bytes that the text taken so far can come to in the file; to wait for it makes it exact.
 
-        The same text gives the same answers, however long it takes.
+        How long it takes has no influence on what gzip answers, or the same text would not give the same files.
         """
 
     def finish(self) -> None:

@@ -715,6 +715,12 @@ def test_s3_a_file_that_arrives_damaged_is_removed(
         destination.put(replace(part, sha256="0" * 64), KEY)
     assert destination.head(KEY) is None
 
+    destination.put(part, KEY)
+    part.path.unlink()  # what stands there is proven by reading the file
+    with pytest.raises(DeliveryError) as caught:
+        destination.put(part, KEY)
+    check_line(caught.value, KEY, "No such file", "deliver again")
+
 
 def test_s3_without_the_right_to_look(
     s3: S3Server, opened: Callable[..., Destination], tmp_path: Path
