@@ -97,6 +97,11 @@ class DeliveryFile:
 Row = TypeVar("Row", Batch, Delivery, DeliveryFile)
 
 
+def _by_bytes(column: str) -> str:
+    """A column as an item of `order by`, as the macro byte_order has it: the same on all engines."""
+    return f'{column} collate "C" asc nulls last'
+
+
 def _columns(kind: type[Row]) -> str:
     return ", ".join(field.name for field in fields(kind))
 
@@ -160,7 +165,7 @@ def rejected_reasons(warehouse: Warehouse, project: Project) -> dict[str, dict[s
     reasons: dict[str, dict[str, int]] = {}
     sql = (
         f"select feed, reason, count(*) as n from {project.inbound_schema}.rejected_rows"
-        " group by feed, reason order by feed, n desc, reason"
+        f" group by feed, reason order by {_by_bytes('feed')}, n desc nulls last, {_by_bytes('reason')}"
     )
     for row in warehouse.rows(sql):
         reasons.setdefault(row["feed"], {})[row["reason"]] = row["n"]
@@ -171,11 +176,12 @@ def rejected_samples(
     warehouse: Warehouse, project: Project, feed: str, limit: int = 10
 ) -> list[dict[str, Any]]:
     """Up to `limit` rejected rows of each reason: user_id, signal_key, signal_value, reason."""
+    order = ", ".join(map(_by_bytes, ("user_id", "signal_key", "signal_value")))
     return warehouse.rows(
         "select reason, user_id, signal_key, signal_value from ("
-        " select *, row_number() over (partition by reason order by user_id, signal_key, signal_value) as place"
+        f" select *, row_number() over (partition by reason order by {order}) as place"
         f" from {project.inbound_schema}.rejected_rows where feed = $1) as numbered"
-        f" where place <= {int(limit)} order by reason, place",
+        f" where place <= {int(limit)} order by {_by_bytes('reason')}, place asc nulls last",
         [feed],
     )
 
@@ -184,7 +190,10 @@ def id_mismatches(warehouse: Warehouse) -> list[dict[str, Any]]:
     """The model id_mismatch_summary, where the project has it: data source, kind of difference, users, share."""
     if not warehouse.has_table("identity", "id_mismatch_summary"):
         return []
-    return warehouse.rows("select * from identity.id_mismatch_summary order by users desc")
+    return warehouse.rows(
+        "select * from identity.id_mismatch_summary"
+        f" order by users desc nulls last, dpid asc nulls last, {_by_bytes('kind')}"
+    )
 
 
 def read_deliveries(
@@ -211,7 +220,7 @@ def read_deliveries(
             parameters.extend(values)
     sql = (
         f"select {_columns(Delivery)} from {project.vars.aam_state_schema}.deliveries"
-        f" where {' and '.join(conditions)} order by started_at desc, delivery_id"
+        f" where {' and '.join(conditions)} order by started_at desc nulls last, {_by_bytes('delivery_id')}"
     )
     if limit is not None:
         sql += f" limit {int(limit)}"
@@ -229,7 +238,7 @@ def read_files(warehouse: Warehouse, project: Project, delivery_id: str) -> list
     """The files of a delivery in the order of their splits, superseded ones included."""
     sql = (
         f"select {_columns(DeliveryFile)} from {project.vars.aam_state_schema}.delivery_files"
-        " where delivery_id = $1 order by split, name"
+        f" where delivery_id = $1 order by split asc nulls last, {_by_bytes('name')}"
     )
     return [DeliveryFile(**row) for row in warehouse.rows(sql, [delivery_id])]
 
@@ -382,7 +391,8 @@ def read_events(warehouse: Warehouse, project: Project, delivery_id: str) -> lis
     """The story of a delivery: happened_at, event, detail, file_name, lines, bytes, seconds."""
     return warehouse.rows(
         "select happened_at, event, detail, file_name, lines, bytes, seconds"
-        f" from {project.vars.aam_state_schema}.delivery_events where delivery_id = $1 order by happened_at",
+        f" from {project.vars.aam_state_schema}.delivery_events where delivery_id = $1"
+        " order by happened_at asc nulls last",
         [delivery_id],
     )
 

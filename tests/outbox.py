@@ -356,8 +356,12 @@ def _write_project(root: Path) -> None:
     (root / "tests" / "dbt").mkdir(parents=True)
     for test in ("no_line_beyond_the_limits.sql", "every_reason_is_explained.sql"):
         shutil.copy(PROJECT / "tests" / "dbt" / test, root / "tests" / "dbt")
-    for file in ("profiles.yml", "destinations.yml"):
-        shutil.copy(PROJECT / file, root)
+    shutil.copy(PROJECT / "destinations.yml", root)
+    profiles = yaml.safe_load((PROJECT / "profiles.yml").read_text())
+    # a profile may turn DuckDB's order round; nothing may hang on it
+    order = {"default_order": "desc", "default_null_order": "nulls_first"}
+    profiles["aam_onboard"]["outputs"]["duckdb"]["settings"] = order
+    (root / "profiles.yml").write_text(yaml.safe_dump(profiles))
     project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())
     project["vars"]["limits"] |= LIMITS
     project["vars"] |= {"feeds": FEEDS, "id_syncs": ID_SYNCS}

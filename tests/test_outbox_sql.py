@@ -14,7 +14,7 @@ import pytest
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
-from outbox import LIMITS, Change, Outbox, Signal, any_signal, batched, text_of
+from outbox import LIMITS, PROJECT, Change, Outbox, Signal, any_signal, batched, text_of
 
 LINE_BYTES, LINES_PER_USER = LIMITS["line_bytes"], LIMITS["lines_per_user"]
 IDFA = "6D92078A-8246-4BA4-AE5B-76104861E7DC"
@@ -312,6 +312,29 @@ def test_order_within_a_line_is_always_the_same(outbox: Outbox) -> None:
     outbox.build(loyalty=reversed(signals), profile=reversed(signals * 2))
     assert outbox.lines("loyalty") == [f"a\t{expected},d_unsid=24"]
     assert outbox.lines("profile") == [f"a\t{expected}"]
+
+
+ORDER_BY = re.compile(r"order by\s+((?:[^()]|\([^()]*\))*?)(?=\)|\brows\b|\brange\b|{%|%}|\"|\Z)", re.DOTALL)
+SAYS_ALL = re.compile(
+    r"\S.*\b(asc|desc) nulls (first|last)|.*_?by(te)?_(order|bytes)\(.*\).*|\{order\}", re.DOTALL
+)
+
+
+def test_every_order_says_where_nulls_go() -> None:
+    """Engines differ, and DuckDB lets a profile choose."""
+    files = [
+        path for folder in ("macros", "models", "tests/dbt") for path in (PROJECT / folder).rglob("*.sql")
+    ]
+    found = 0
+    for file in [*files, PROJECT / "loader" / "state.py"]:
+        text = re.sub(
+            r"\{#.*?#\}|--[^\n]*|\"\"\".*?\"\"\"", "", file.read_text(encoding="utf-8"), flags=re.DOTALL
+        )
+        for keys in ORDER_BY.findall(text):
+            for key in re.split(r",(?![^()]*\))", keys):
+                found += 1
+                assert SAYS_ALL.fullmatch(key.strip()), f"{file}: order by {keys}"
+    assert found > 30
 
 
 # --- Changes over builds and deliveries -------------------------------------------------------------------------------
@@ -638,11 +661,19 @@ def test_of_too_many_id_pairs_the_newest_stay(outbox: Outbox) -> None:
     days = [f"2024-01-{day:02}" for day in range(1, 10)]
     of_a_user = [(gaid(number), "a", day) for number, day in enumerate(days)]
     of_a_device = [(gaid(99), f"c{number}", day) for number, day in enumerate(days)]
+    # undated ones are the oldest; of equals, the first in byte order stay
+    undated = [
+        (gaid(number), "ü", day) for number, day in ((10, None), (11, None), (12, days[0]), (13, None))
+    ]
+    equals = [(gaid(20), user, "2024-01-01 12:00:00") for user in ("ä", "b", "Z")]
     hashes = [("a", f"{number:064x}") for number in range(12)]
-    outbox.build(devices=[*of_a_user, (gaid(0), "a", "2024-02-01"), *of_a_device], e_mails=hashes)
+    outbox.build(
+        devices=[*of_a_user, (gaid(0), "a", "2024-02-01"), *of_a_device, *undated, *equals], e_mails=hashes
+    )
     newest = {f"{gaid(number)}\ta" for number in (0, 8, 7)} | {f"{gaid(99)}\tc{number}" for number in (8, 7)}
+    newest |= {f"{gaid(number)}\tü" for number in (12, 10, 11)} | {f"{gaid(20)}\t{user}" for user in "Zb"}
     assert outbox.id_lines("devices") == newest
     reasons = Counter(reason for _, reason in outbox.rejected("devices"))
-    assert reasons == {"too_many_device_ids": 6, "too_many_user_ids": 7}
-    assert len(outbox.id_lines("e_mails")) == 10
+    assert reasons == {"too_many_device_ids": 7, "too_many_user_ids": 8}
+    assert outbox.id_lines("e_mails") == {"\t".join(pair) for pair in hashes[:10]}
     assert Counter(reason for _, reason in outbox.rejected("e_mails")) == {"too_many_hashed_emails": 2}

@@ -4,6 +4,8 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,6 +220,15 @@ REJECTED = {
     },
     "hashed_email_sync": {"too_many_hashed_emails": 2},
 }  # fmt: skip
+
+
+def test_the_unit_tests_of_the_models(workspace: Prepare) -> None:
+    project = workspace("built")
+    tests = [sys.executable, "-m", "dbt.cli.main", "--quiet", "test", "--select", "test_type:unit"]
+    done = subprocess.run(
+        tests, cwd=project.root, env=project.env(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_bad_ids_are_rejected_once_under_their_reason(workspace: Prepare) -> None:

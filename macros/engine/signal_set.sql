@@ -10,7 +10,9 @@
    an ordered aggregate's. #}
 {% macro duckdb__signal_set(signal) -%}
     array_to_string(
-        list_sort(list_distinct(string_split(string_agg({{ signal }}, {{ separator() }}), {{ separator() }}))),
+        list_sort(
+            list_distinct(string_split(string_agg({{ signal }}, {{ separator() }}), {{ separator() }})), 'asc', 'nulls last'
+        ),
         {{ separator() }}
     )
 {%- endmacro %}
@@ -59,7 +61,7 @@
     coalesce(array_to_string(list_sort(list_distinct(list_filter(
         string_split({{ signals }}, {{ separator() }}),
         lambda x: x <> '' and not list_contains(string_split({{ without }}, {{ separator() }}), x){{ kinds[only] }}
-    ))), {{ separator() }}), '')
+    )), 'asc', 'nulls last'), {{ separator() }}), '')
 {%- endmacro %}
 
 {% macro postgres__set_difference(signals, without, only) -%}

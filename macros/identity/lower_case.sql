@@ -14,7 +14,7 @@
     {%- set collation = 'pg_c_utf8' -%}
     {%- if execute -%}
         {%- set there = run_query(
-            "select collname from pg_collation where collname in ('pg_c_utf8', 'und-x-icu') order by collname"
+            "select collname from pg_collation where collname in ('pg_c_utf8', 'und-x-icu') order by collname asc nulls last"
         ) -%}
         {%- if not there -%}
             {{ exceptions.raise_compiler_error(

@@ -30,7 +30,7 @@
                             else convert_to(found.groups[1], 'UTF8')
                         end,
                         ''
-                        order by found.place
+                        order by found.place asc nulls last
                     ) as bytes
                 from regexp_matches({{ text }}, '(%[0-9A-Fa-f]{2}|[^%]+|%)', 'g')
                     with ordinality as found (groups, place)

@@ -15,7 +15,7 @@
                         else regexp_replace(upper(encode(convert_to(parts.part, 'UTF8'), 'hex')), '(..)', '%\1', 'g')
                     end,
                     ''
-                    order by parts.place
+                    order by parts.place asc nulls last
                 )
             from (
                 select

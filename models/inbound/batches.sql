@@ -95,7 +95,9 @@ past_deliveries as (
     select
         feed,
         delivery_id,
-        row_number() over (partition by feed order by started_at desc, delivery_id asc) as latest
+        row_number() over (
+            partition by feed order by started_at desc nulls last, {{ byte_order('delivery_id') }}
+        ) as latest
     from {{ source('aam_state', 'deliveries') }}
     where status = 'delivered' and destination = '{{ var('destination') }}'
 ),

@@ -3,7 +3,7 @@
 {%- set limits = var('limits') -%}
 with
 {%- for name, sync in var('id_syncs').items() %}
-{%- set newest_by = 'cast(max(' ~ sync.newest_by ~ ') as timestamp)' if sync.newest_by else 'cast(null as timestamp)' %}
+{%- set newest_by = 'max(cast(' ~ sync.newest_by ~ ' as timestamp))' if sync.newest_by else 'cast(null as timestamp)' %}
 
 {{ name }}_rows as (
     select
@@ -31,10 +31,10 @@ with
         {{ name }}_checked.*
         {%- for column in sync.columns[1:] %},
         row_number() over (
-            partition by reason, {{ column }} order by newest_at desc, {{ byte_order(sync.columns[0]) }}
+            partition by reason, {{ column }} order by newest_at desc nulls last, {{ byte_order(sync.columns[0]) }}
         ) as first_ids_of_{{ column }},
         row_number() over (
-            partition by reason, {{ sync.columns[0] }} order by newest_at desc, {{ byte_order(column) }}
+            partition by reason, {{ sync.columns[0] }} order by newest_at desc nulls last, {{ byte_order(column) }}
         ) as {{ column }}s
         {%- endfor %}
     from {{ name }}_checked

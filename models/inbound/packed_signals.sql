@@ -55,7 +55,7 @@ line_ends as (
         user_id,
         place,
         place - 1 + count(*) over (
-            partition by feed, user_id order by lines_so_far
+            partition by feed, user_id order by lines_so_far asc nulls last
             range between current row and cast(1.000001 as double precision) following -- noqa: PRS
         ) as ends_at
     from places

@@ -11,10 +11,10 @@ ranked as (
             partition by customers.customer_id
             order by
                 customers.updated_at desc nulls last,
-                coalesce(customers.opted_out, true) desc,
-                {{ byte_order('customers.loyalty_tier') }} asc,
-                {{ byte_order('customers.region') }} asc,
-                {{ byte_order('customers.email') }} asc
+                coalesce(customers.opted_out, true) desc nulls last,
+                {{ byte_order('customers.loyalty_tier') }},
+                {{ byte_order('customers.region') }},
+                {{ byte_order('customers.email') }}
         ) as recency_rank
     from customers
 ),

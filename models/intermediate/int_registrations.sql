@@ -14,10 +14,10 @@ ranked as (
             partition by registrations.customer_id
             order by
                 registrations.registered_on desc nulls last,
-                {{ byte_order('registrations.gender') }} asc,
-                registrations.birth_year asc,
-                {{ byte_order('registrations.city') }} asc,
-                registrations.wants_newsletter asc
+                {{ byte_order('registrations.gender') }},
+                registrations.birth_year asc nulls last,
+                {{ byte_order('registrations.city') }},
+                registrations.wants_newsletter asc nulls last
         ) as recency_rank
     from registrations
     inner join customers on registrations.customer_id = customers.customer_id

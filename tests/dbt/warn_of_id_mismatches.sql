@@ -1,7 +1,7 @@
 -- Warns when users can't be reached because the site spells their ID otherwise, and says how many.
 {{ config(severity='warn') }}
 {% set summary %}
-    select dpid, sum(users), max(total_users) from {{ ref('id_mismatch_summary') }} group by dpid order by dpid
+    select dpid, sum(users), max(total_users) from {{ ref('id_mismatch_summary') }} group by dpid order by dpid asc nulls last
 {% endset %}
 {%- if execute and flags.WHICH in ['build', 'test'] -%}
     {%- for dpid, users, total_users in run_query(summary) -%}
