@@ -9,41 +9,70 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 from loader.destinations.settings import DestinationSettings, parse_destination
 from loader.errors import ConfigError
+from loader.filenames import MAX_DIGITS
+from loader.reading import (
+    LocalPath,
+    LocalText,
+    Number,
+    Settings,
+    SomeSettings,
+    Text,
+    Whole,
+    read_as,
+    read_yaml,
+    render,
+    shown,
+)
 
 PROJECT_FILE = "dbt_project.yml"
 DESTINATIONS_FILE = "destinations.yml"
 PROFILES_FILE = "profiles.yml"
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+# AWS's and Adobe's own numbers are far below; the state tables keep counts as bigint.
+_MOST = 10**15
 
 
-class Guards(_Settings):
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return pattern
+
+
+Dpid = Annotated[int, Field(ge=0, lt=10**MAX_DIGITS)]
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Pattern = Annotated[str, AfterValidator(_compiles)]
+
+
+class Guards(Settings):
     """Limits past which a delivery stops and asks; shares are between 0 and 1."""
 
-    max_removed: float = Field(0.2, ge=0, le=1, strict=False)
-    max_shrink: float = Field(0.2, ge=0, le=1, strict=False)
-    max_rejected: float = Field(0.2, ge=0, le=1, strict=False)
-    max_first: int = Field(50_000_000, ge=0)
+    max_removed: Share = 0.2
+    max_shrink: Share = 0.2
+    max_rejected: Share = 0.2
+    max_first: int = Field(default=50_000_000, ge=0, le=_MOST)
 
 
-class Feed(_Settings):
+class Feed(Settings):
     """One SQL model whose rows go into one series of inbound files."""
 
-    dpid: int = Field(ge=0)
+    dpid: Dpid
     id_type: str
     mode: Literal["sync", "overwrite"]
-    target_dpid: int | None = Field(None, ge=0)
-    guard: dict[str, Any] = {}
+    target_dpid: Dpid | None = None
+    # What is set here goes before the project's.
+    guard: Guards = Guards()
 
     @property
     def traits_dpid(self) -> int:
@@ -51,18 +80,18 @@ class Feed(_Settings):
         return self.dpid if self.target_dpid is None else self.target_dpid
 
 
-class IdSync(_Settings):
+class IdSync(Settings):
     """A feed of ID pairs, or rows of more: one column an ID, in the order of `dpids`."""
 
     prefix: Literal["adobe_id", "c2c_id"]
-    dpids: list[int] = Field(min_length=2)
-    columns: list[str] = Field(min_length=2)
-    newest_by: str | None = None
+    dpids: list[Dpid] = Field(min_length=2)
+    columns: list[Text] = Field(min_length=2)
+    newest_by: Text | None = None
     chained: bool = False
-    guard: dict[str, Any] = {}
+    guard: Guards = Guards()
 
 
-class DataSource(_Settings):
+class DataSource(Settings):
     """A data source as Audience Manager lists it."""
 
     name: str
@@ -71,41 +100,41 @@ class DataSource(_Settings):
     client_id_placement: str = ""
 
 
-class Limits(_Settings):
+class Limits(Settings):
     """Sizes in bytes; the rest are counts."""
 
-    line_bytes: int
-    lines_per_user: int
-    split_bytes: int = Field(gt=0)
-    max_compressed_bytes: int
-    max_plain_bytes: int
-    hashed_emails_per_customer: int
-    device_ids_per_user: int
-    user_ids_per_device: int
+    line_bytes: Count
+    lines_per_user: Count
+    split_bytes: Count
+    max_compressed_bytes: Count
+    max_plain_bytes: Count
+    hashed_emails_per_customer: Count
+    device_ids_per_user: Count
+    user_ids_per_device: Count
 
 
-class IdType(_Settings):
+class IdType(Settings):
     """`dpid`: the type's global data source · `kind`: which rules apply · `pattern`: the whole ID.
 
     `plain`: IDs that break none of the rules of `vars.plain.unbroken`.
     """
 
     kind: Literal["aam_uuid", "device", "dpuuid", "hashed_email"]
-    dpid: int | None = None
-    pattern: str | None = None
-    plain: str | None = None
+    dpid: Dpid | None = None
+    pattern: Pattern | None = None
+    plain: Pattern | None = None
 
 
-class Rule(_Settings):
+class Rule(Settings):
     """A reason to keep a row back; see the comment above `rules` in dbt_project.yml."""
 
     reason: str
     says: str
     field: Literal["user_id", "signal_key", "signal_value"] | None = None
     kinds: list[str] | None = None
-    matches: str | None = None
-    contains: str | None = None
-    unlike: str | None = None
+    matches: Pattern | None = None
+    contains: Pattern | None = None
+    unlike: Pattern | None = None
 
     def is_broken_by(self, text: str, unlike: str | None = None) -> bool:
         """Whether a text breaks the rule; `unlike`: the pattern that `id_type` stands for."""
@@ -117,15 +146,13 @@ class Rule(_Settings):
         return pattern is None or re.fullmatch(pattern, text) is None
 
 
-class Plain(_Settings):
+class Plain(SomeSettings):
     """Of vars.plain, the rules that no plain text breaks."""
 
-    model_config = ConfigDict(extra="ignore")
-
-    unbroken: list[str] = []
+    unbroken: list[str] = Field(default=[])
 
 
-class Rules(_Settings):
+class Rules(Settings):
     """Audience Manager's rules: what the checker needs."""
 
     limits: Limits
@@ -161,22 +188,22 @@ class Rules(_Settings):
         return next((rule.says for rule in self.rules if rule.reason == reason), reason)
 
 
-class Vars(_Settings):
+class Vars(SomeSettings):
     """The vars that the loader reads; a project may hold others."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-    feeds: dict[str, Feed] = {}
-    id_syncs: dict[str, IdSync] = {}
-    data_sources: dict[int, DataSource] = {}
-    guards: Guards = Guards.model_construct()
+    feeds: dict[str, Feed] = Field(default={})
+    id_syncs: dict[str, IdSync] = Field(default={})
+    data_sources: dict[Dpid, DataSource] = Field(default={})
+    guards: Guards = Guards()
     on_unprocessed: Literal["warn", "hold"] = "warn"
-    not_picked_up_hours: float = Field(24, strict=False)
-    aam_state_schema: str = "aam_state"
-    destination: str = "local"
+    # Audience Manager keeps files for 30 days [amazon-s3]: nobody looks for older ones.
+    not_picked_up_hours: Number = Field(default=24, ge=0, le=30 * 24)
+    aam_state_schema: Text = "aam_state"
+    destination: Text = "local"
     check: bool = True
-    spool_dir: str = ".aam/spool"
-    keep_days: float = Field(0, ge=0, strict=False)
+    spool_dir: LocalPath = Path(".aam/spool")
+    # ten years
+    keep_days: Number = Field(default=0, ge=0, le=3650)
     limits: Limits
     id_types: dict[str, IdType]
     rules: list[Rule]
@@ -207,7 +234,7 @@ class Project(BaseModel):
     def guards_of(self, feed: str) -> Guards:
         """The guards of a feed: its own over the project's."""
         own = (self.vars.feeds.get(feed) or self.vars.id_syncs[feed]).guard
-        return Guards(**{**self.vars.guards.model_dump(), **own})
+        return self.vars.guards.model_copy(update=own.model_dump(exclude_unset=True))
 
     def dpids_of(self, feed: str) -> list[int]:
         """The DPIDs in the name of a feed's files, in their order."""
@@ -228,16 +255,43 @@ class Project(BaseModel):
             if name in self.vars.feeds:
                 _prove_overwrites_nobody(self, "--full", name)
 
-    def select(self, names: list[str] | None) -> list[str]:
-        """The feeds that `--select` names, in delivery order; all of them without it.
+    def select(self, names: list[str] | None, option: str = "--select") -> list[str]:
+        """The feeds that `option` names, in delivery order; all of them without it.
 
-        Raises ConfigError for a name that is no feed, listing the known ones.
+        Raises ConfigError for a name that is no feed, listing the known ones, and when it names nothing: a variable
+        that is not set must not come to mean all feeds.
         """
-        wanted = [part for name in names or [] for part in name.replace(",", " ").split()]
+        if not names:
+            return self.feed_names
+        wanted = [part for name in names for part in name.replace(",", " ").split()]
+        if not wanted:
+            raise ConfigError(f"{option} is empty: name a feed, or leave the option out")
         for name in wanted:
             if name not in self.feed_names:
-                raise ConfigError(f"--select {name}: no such feed; known feeds: {', '.join(self.feed_names)}")
-        return [name for name in self.feed_names if not wanted or name in wanted]
+                raise ConfigError(f"{option} {name}: no such feed; known feeds: {', '.join(self.feed_names)}")
+        return [name for name in self.feed_names if name in wanted]
+
+
+class _ProjectFile(SomeSettings):
+    """What the loader reads of dbt_project.yml."""
+
+    name: Text
+    profile: Text | None = None
+    model_paths: list[Text] = Field(default=["models"], validation_alias="model-paths")
+    models: dict[str, Any] | None = None
+    vars: dict[str, Any] | None = None
+
+
+class _Folder(SomeSettings):
+    """The settings of a folder of models."""
+
+    custom_schema: Text | None = Field(None, validation_alias=AliasChoices("+schema", "schema"))
+
+
+class _Folders(SomeSettings):
+    """The settings of the project's models."""
+
+    inbound: _Folder | None = None
 
 
 def load_project(root: Path) -> Project:
@@ -245,31 +299,23 @@ def load_project(root: Path) -> Project:
 
     Raises ConfigError that names the setting.
     """
-    path = root / PROJECT_FILE
-    if not path.is_file():
+    raw = read_yaml(root / PROJECT_FILE)
+    if raw is None:
         raise ConfigError(
-            f"{path} is missing: run aam in the folder of your dbt project, or pass --project-dir"
+            f"{root / PROJECT_FILE} is missing: run aam in the folder of your dbt project, or pass --project-dir"
         )
-    raw = _read_yaml(path)
-    name = str(raw.get("name"))
-    all_vars = raw.get("vars") or {}
-    merged = {**all_vars, **(all_vars.get(name) or {})}
-    try:
-        settings = Vars.model_validate(merged)
-    except ValidationError as error:
-        raise ConfigError(f"{PROJECT_FILE}: {_first_error('vars', error)}") from None
-    inbound = ((raw.get("models") or {}).get(name) or {}).get("inbound") or {}
+    file = read_as(_ProjectFile, raw, PROJECT_FILE)
+    given = file.vars or {}
+    own = read_as(dict[str, Any], given.get(file.name) or {}, PROJECT_FILE, "vars", file.name)
+    folders = read_as(_Folders, (file.models or {}).get(file.name) or {}, PROJECT_FILE, "models", file.name)
+    schema = render(folders.inbound and folders.inbound.custom_schema, f"{PROJECT_FILE}: schema of inbound")
     project = Project(
         root=root,
-        profile=str(raw.get("profile", name)),
-        inbound_schema=str(inbound.get("+schema") or inbound.get("schema") or "inbound"),
-        vars=settings,
+        profile=render(file.profile, f"{PROJECT_FILE}: profile") or file.name,
+        inbound_schema=schema or "inbound",
+        vars=read_as(Vars, {**given, **own}, PROJECT_FILE, "vars"),
     )
-    model_files = {
-        file.stem
-        for folder in raw.get("model-paths") or ["models"]
-        for file in (root / folder).rglob("*.sql")
-    }
+    model_files = {path.stem for folder in file.model_paths for path in (root / folder).rglob("*.sql")}
     for feed in project.feed_names:
         if feed not in model_files:
             raise ConfigError(
@@ -300,7 +346,6 @@ def _prove_feeds(project: Project) -> None:
             )
         if feed.mode == "overwrite":
             _prove_overwrites_nobody(project, where, name)
-        _prove_guard(project, where, name)
 
 
 def _prove_overwrites_nobody(project: Project, where: str, name: str) -> None:
@@ -337,14 +382,6 @@ def _prove_id_syncs(project: Project) -> None:
                 f"{where}: the first column of an adobe_id sync holds device IDs, but DPID {sync.dpids[0]} is a "
                 f"{types[0]} source; put the device IDs first, or set `chained: true` if that source is synced already"
             )
-        _prove_guard(project, where, name)
-
-
-def _prove_guard(project: Project, where: str, name: str) -> None:
-    try:
-        project.guards_of(name)
-    except ValidationError as error:
-        raise ConfigError(f"{where}.{_first_error('guard', error)}") from None
 
 
 def _id_type_of(project: Project, where: str, dpid: int) -> str:
@@ -371,47 +408,72 @@ def _prove_id_type(project: Project, where: str, dpid: int, id_type: str) -> Non
         )
 
 
+class _Outputs(SomeSettings):
+    """A default and a choice: what destinations.yml holds, and a profile of profiles.yml."""
+
+    target: Text | None = None
+    outputs: dict[str, Any] | None = None
+
+    def choose(self, name: str | None, where: str, kind: str) -> tuple[str, Any]:
+        """The output `name`, or the default one, with its texts rendered. Raises ConfigError when there is none."""
+        outputs = self.outputs or {}
+        known = ", ".join(outputs) or "none"
+        chosen = name or render(self.target, f"{where}: target")
+        if not chosen:
+            raise ConfigError(
+                f"{where}: target is empty or missing: it names the {kind} to use; known are {known}"
+            )
+        if chosen not in outputs:
+            raise ConfigError(f"{where}: no {kind} {chosen}; known are {known}")
+        return chosen, render(outputs[chosen], f"{where}: {chosen}")
+
+
+class _Profile(_Outputs):
+    """A profile; dbt's default for the target is an output of that name."""
+
+    target: Text = "default"
+
+
 def load_destination(project: Project, name: str | None) -> tuple[str, DestinationSettings]:
     """The destination `name` of destinations.yml, or its default `target`.
 
     Raises ConfigError that names the output and the key.
     """
     path = project.root / DESTINATIONS_FILE
-    if not path.is_file():
+    raw = read_yaml(path)
+    if raw is None:
         raise ConfigError(f"{path} is missing: it says where inbound files go; see the README")
-    raw = _render(_read_yaml(path), DESTINATIONS_FILE, only=None if name else "target")
-    outputs = raw.get("outputs") or {}
-    chosen = name or raw.get("target")
-    if chosen not in outputs:
-        raise ConfigError(f"{DESTINATIONS_FILE}: no destination {chosen}; known are {', '.join(outputs)}")
-    settings = _render(outputs[chosen], f"{DESTINATIONS_FILE}: {chosen}")
-    return str(chosen), parse_destination(str(chosen), settings, project.root)
+    outputs = read_as(_Outputs, raw, DESTINATIONS_FILE)
+    chosen, settings = outputs.choose(name, DESTINATIONS_FILE, "destination")
+    return chosen, parse_destination(chosen, settings, project.root)
 
 
-class DuckDBSettings(_Settings):
+class DuckDBSettings(SomeSettings):
     """A DuckDB file, as dbt-duckdb's profile says."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
-
     type: Literal["duckdb"]
-    path: str
-    settings: dict[str, Any] = {}
+    path: LocalText
+    settings: dict[str, str | bool | int | float | list[str]] = Field(default={})
 
 
-class PostgresSettings(_Settings):
+class PostgresSettings(SomeSettings):
     """A PostgreSQL server, as dbt-postgres's profile says."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=False)
-
     type: Literal["postgres"]
-    host: str
-    user: str
-    dbname: str = Field(validation_alias="dbname")
-    port: int = 5432
-    password: str = Field("", repr=False)
-    sslmode: str | None = None
-    sslrootcert: str | None = None
-    connect_timeout: int = 10
+    host: Text
+    user: Text
+    dbname: Text
+    port: Whole = Field(default=5432, ge=1, le=65535)
+    password: str = Field(default="", repr=False)
+    sslmode: Text | None = None
+    sslrootcert: Text | None = None
+    connect_timeout: Whole = Field(default=10, ge=0, le=86_400)
+
+
+_WAREHOUSES: dict[str, type[DuckDBSettings] | type[PostgresSettings]] = {
+    "duckdb": DuckDBSettings,
+    "postgres": PostgresSettings,
+}
 
 
 def load_warehouse(project: Project, target: str | None) -> tuple[str, DuckDBSettings | PostgresSettings]:
@@ -419,94 +481,36 @@ def load_warehouse(project: Project, target: str | None) -> tuple[str, DuckDBSet
 
     Raises ConfigError that names the file and the key.
     """
-    folders = [os.environ.get("DBT_PROFILES_DIR"), str(project.root), "~/.dbt"]
-    paths = [Path(folder).expanduser() / PROFILES_FILE for folder in folders if folder]
-    path = next((candidate for candidate in paths if candidate.is_file()), None)
-    if path is None:
-        raise ConfigError(
-            f"no {PROFILES_FILE} in {', '.join(str(p.parent) for p in paths)}; see dbt's profiles"
-        )
-    profile = _read_yaml(path).get(project.profile)
-    if not isinstance(profile, dict):
+    folders = _profile_folders(project)
+    found = ((folder / PROFILES_FILE, read_yaml(folder / PROFILES_FILE)) for folder in folders)
+    path, raw = next(((path, raw) for path, raw in found if raw is not None), (None, None))
+    if path is None or raw is None:
+        raise ConfigError(f"no {PROFILES_FILE} in {', '.join(map(str, folders))}; see dbt's profiles")
+    if project.profile not in raw:
         raise ConfigError(f"{path}: no profile {project.profile}, which {PROJECT_FILE} asks for")
-    chosen = target or str(_render(profile.get("target", "default"), f"{path}: target"))
-    outputs = profile.get("outputs") or {}
-    if chosen not in outputs:
-        raise ConfigError(f"{path}: no target {chosen}; known are {', '.join(outputs)}")
-    raw = _render(outputs[chosen], f"{path}: {chosen}")
-    if raw.get("pass") and not raw.get("password"):
-        raw["password"] = raw["pass"]
-    kinds: dict[str, type[DuckDBSettings] | type[PostgresSettings]] = {
-        "duckdb": DuckDBSettings,
-        "postgres": PostgresSettings,
-    }
-    if raw.get("type") not in kinds:
+    profile = read_as(_Profile, raw[project.profile], str(path), project.profile)
+    chosen, output = profile.choose(target, str(path), "target")
+    output = read_as(dict[str, Any], output, str(path), chosen)
+    if output.get("pass") and not output.get("password"):
+        output["password"] = output["pass"]
+    kind = output.get("type")
+    if not isinstance(kind, str) or kind not in _WAREHOUSES:
         raise ConfigError(
-            f"{path}: {chosen}.type: {raw.get('type')} is no supported warehouse; use duckdb or postgres"
+            f"{path}: {chosen}.type: {shown(kind)} is no supported warehouse; use duckdb or postgres"
         )
-    try:
-        settings = kinds[raw["type"]].model_validate(raw)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {_first_error(chosen, error)}") from None
+    settings = read_as(_WAREHOUSES[kind], output, str(path), chosen)
     if isinstance(settings, DuckDBSettings):
-        settings = settings.model_copy(update={"path": str(project.root / Path(settings.path).expanduser())})
+        settings = settings.model_copy(update={"path": str(project.root / settings.path)})
     return chosen, settings
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{place}: this is no YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected `key: value` lines")
-    return content
-
-
-def _render(value: Any, where: str, only: str | None = None) -> Any:
-    """Render `{{ env_var('NAME', 'default') }}` in every text of a YAML value, as dbt does in profiles.yml."""
-    if isinstance(value, dict):
-        return {
-            key: _render(item, f"{where}.{key}") if only in (None, key) and key != "outputs" else item
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_render(item, where) for item in value]
-    if not isinstance(value, str) or "{{" not in value:
-        return value
-    from jinja2 import StrictUndefined, TemplateError
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def env_var(name: str, default: str | None = None) -> str:
-        found = os.environ.get(name, default)
-        if found is None:
-            raise ConfigError(f"{where}: the environment variable {name} is not set")
-        return found
-
-    # values stay text here; pydantic makes the numbers
-    environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
-    for name in ("as_number", "as_bool", "as_text", "as_native"):
-        environment.filters[name] = lambda text: text
-    try:
-        return environment.from_string(value).render(env_var=env_var)
-    except TemplateError as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
-def _first_error(prefix: str, error: ValidationError) -> str:
-    """The first mistake of several, as `path: what is wrong`."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join([prefix, *(str(part) for part in first["loc"])])
-    message = str(first["msg"])
-    if first["type"] == "extra_forbidden":
-        message = "no such setting; is it misspelt?"
-    elif first["type"] == "missing":
-        message = "is missing"
-    elif not isinstance(first["input"], (dict, list)) and "password" not in place:
-        message = f"`{first['input']}`: {message[0].lower()}{message[1:]}"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{place}: {message}{more}"
+def _profile_folders(project: Project) -> list[Path]:
+    given = os.environ.get("DBT_PROFILES_DIR")
+    if given == "":
+        raise ConfigError("DBT_PROFILES_DIR is empty: name the folder of profiles.yml, or unset it")
+    folders = [Path(given)] if given else [project.root, Path("~/.dbt")]
+    expanded = []
+    for folder in folders:
+        with suppress(RuntimeError):  # this user has no home
+            expanded.append(folder.expanduser())
+    return expanded

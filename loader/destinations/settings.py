@@ -6,21 +6,16 @@ AWS's credential chain, the others name an environment variable (`…_env`) or a
 """
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from loader.errors import ConfigError
 from loader.filenames import partner_name_problem
+from loader.reading import SECRET_KEYS, Flag, LocalPath, Seconds, Settings, Text, Whole
 
 Environment = Literal["production", "beta"]
 
@@ -37,52 +32,23 @@ SFTP_HOSTS: dict[Environment, str] = {"production": "ftp-in-gtw.demdex.com"}
 
 MIB = 1024 * 1024
 
-_SECRET_KEYS = ("password", "passphrase", "secret", "token", "access_key", "private_key", "credential")
 
-
-def _from_text(value: object) -> object:
-    """`env_var()` renders text: read the number or truth value out of it."""
-    if isinstance(value, str):
-        text = value.strip()
-        if text.isascii() and text.isdigit():
-            return int(text[:20])
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        try:
-            return float(text)
-        except ValueError:
-            return value
-    return value
-
-
-def _no_line_break(value: object) -> object:
-    # A line break would end the command in FTP's protocol.
-    if isinstance(value, str) and not value.isprintable():
-        raise ValueError("holds a control character or a line break")
-    return value
-
-
-def _home(value: object) -> object:
-    if not isinstance(value, str) or not value:
-        return value
+def _is_host(host: str) -> str:
     try:
-        return Path(value).expanduser()
-    except RuntimeError:
-        raise ValueError("begins with the home folder of a user that this machine does not know") from None
+        host.encode("idna")  # as the resolver would
+    except UnicodeError as error:
+        raise ValueError(f"is no name of a server: {error.__cause__ or error}") from None
+    if re.search(r"[\s/@?#\[\]]", host):
+        raise ValueError("is the server's name alone, without scheme, user or folders")
+    return host
 
 
-Text = Annotated[str, BeforeValidator(_no_line_break), Field(min_length=1)]
-Whole = Annotated[int, BeforeValidator(_from_text)]
-Seconds = Annotated[float, BeforeValidator(_from_text), Field(strict=False)]
-Flag = Annotated[bool, BeforeValidator(_from_text)]
-# A path of this machine; `~` is the home folder.
-LocalPath = Annotated[Path, BeforeValidator(_home)]
+# The name or the IP address of a server.
+Host = Annotated[Text, AfterValidator(_is_host)]
 
 
-class EncryptSettings(BaseModel):
+class EncryptSettings(Settings):
     """PGP for this destination's files [inbound-file-encryption]: the recipient's key, from a file."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     recipient: Text
     key_file: LocalPath
@@ -90,9 +56,7 @@ class EncryptSettings(BaseModel):
     level: Whole = Field(default=1, ge=1, le=9)
 
 
-class _Output(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
+class _Output(Settings):
     # The first folder of every key: the name that Adobe gave to you.
     partner_name: Text
     encrypt: EncryptSettings | None = None
@@ -112,10 +76,8 @@ class DirectorySettings(_Output):
     path: LocalPath
 
 
-class S3Retries(BaseModel):
+class S3Retries(Settings):
     """botocore's own retries."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     mode: Literal["standard", "adaptive"] = "standard"
     max_attempts: Whole = Field(default=5, ge=1, le=50)
@@ -161,31 +123,35 @@ class S3Settings(_Output):
             raise ValueError("`sse_kms_key_id` needs `sse: aws:kms`")
         if self.external_id and not self.role_arn:
             raise ValueError("`external_id` needs `role_arn`")
-        if "/" in self.bucket:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,255}|arn:[^/]+", self.bucket):
             raise ValueError("`bucket` is the bucket's name alone, without `s3://` or folders")
+        if self.region is not None and not re.fullmatch("[a-z0-9-]{1,63}", self.region):
+            raise ValueError("`region` is a name such as us-east-1")
+        if self.proxy is not None:
+            _split_address("proxy", self.proxy if "//" in self.proxy else f"//{self.proxy}")
         if self.endpoint_url is not None:
-            url = urlsplit(self.endpoint_url)
-            if url.scheme not in ("http", "https") or not url.hostname:
+            url = _split_address("endpoint_url", self.endpoint_url)
+            if url.scheme not in ("http", "https"):
                 raise ValueError("`endpoint_url` is an address such as https://s3.example.com")
             if url.username or url.password:
                 raise ValueError(
                     "`endpoint_url` holds a user or password; S3 takes credentials from AWS's chain"
                 )
-            if url.scheme == "http" and self.tls and not _is_loopback(url.hostname):
+            if url.scheme == "http" and self.tls and not _is_loopback(str(url.hostname)):
                 raise ValueError("`endpoint_url` is http://, unencrypted; use https://, or say `tls: false`")
         return self
 
 
 class _Server(_Output):
     environment: Environment | None = None
-    host: Text
+    host: Host
     user: Text
     # The folder of the server under which the keys begin; as a rule the user's home folder.
     directory: str = ""
     timeout: Seconds = Field(default=60, gt=0)
     # After a lost connection: how often to connect anew; seconds before the first time, doubled each time.
     retries: Whole = Field(default=3, ge=0, le=20)
-    backoff: Seconds = Field(default=2, ge=0)
+    backoff: Seconds = 2
 
     @model_validator(mode="after")
     def _directory_is_a_path(self) -> "_Server":
@@ -193,8 +159,6 @@ class _Server(_Output):
             raise ValueError(
                 "`directory` is a folder of the server such as /inbound, without `..` or line breaks"
             )
-        if "/" in self.host or "@" in self.host or " " in self.host:
-            raise ValueError("`host` is the server's name alone, without scheme, user or folders")
         return self
 
 
@@ -206,7 +170,7 @@ class SftpSettings(_Server):
     key_file: LocalPath | None = None
     passphrase_env: Text | None = None
     password_env: Text | None = None
-    known_hosts: LocalPath = Field(default_factory=lambda: Path("~/.ssh/known_hosts").expanduser())
+    known_hosts: LocalPath = Field(default=Path("~/.ssh/known_hosts"), validate_default=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -275,6 +239,19 @@ def _under(settings: DestinationSettings, base: Path) -> DestinationSettings:
     return settings.model_copy(update=updated)
 
 
+def _split_address(key: str, address: str) -> SplitResult:
+    """A URL with a host and a port that can be; the message shows no part of it, for it may hold a password."""
+    example = f"`{key}` is an address such as https://s3.example.com"
+    try:
+        url = urlsplit(address)
+        if not url.hostname or url.port == 0:
+            raise ValueError(example)
+        _is_host(url.hostname)
+    except ValueError:
+        raise ValueError(example) from None
+    return url
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -295,7 +272,7 @@ def _said(raw: object, error: ValidationError) -> str:
             said = "key `type` is missing: directory, s3, sftp or ftp"
         case "union_tag_invalid":
             said = f"key `type` is {context['tag']!r}: directory, s3, sftp or ftp"
-        case "extra_forbidden" if any(word in key.lower() for word in _SECRET_KEYS):
+        case "extra_forbidden" if any(word in key.lower() for word in SECRET_KEYS):
             said = f"key `{key}` is unknown, and no secret stands in this file: {_where_secrets_go(raw)}"
         case "extra_forbidden":
             said = f"key `{key}` is unknown; known: {', '.join(_known_keys(raw, found['loc']))}"
