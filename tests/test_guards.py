@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from conftest import AWS, NO_CHECK, PROJECT, Bucket, Stage, Workspace
 
-from loader.config import load_project
+from loader.config import Guards, load_project
 from loader.delivery import guard_verdict
 from loader.filenames import picked_up_names
 from loader.state import Batch
@@ -71,7 +71,7 @@ def test_each_guard_at_its_limit(changes: dict[str, Any], said: str | None) -> N
 def test_nothing_allows_an_emptied_feed() -> None:
     """Not even shares of 1: an upstream table that came up empty must never erase an audience."""
     project = load_project(PROJECT)
-    lenient = {"max_removed": 1, "max_shrink": 1, "max_rejected": 1}
+    lenient = Guards(max_removed=1, max_shrink=1, max_rejected=1)
     feeds = {name: feed.model_copy(update={"guard": lenient}) for name, feed in project.vars.feeds.items()}
     project = project.model_copy(update={"vars": project.vars.model_copy(update={"feeds": feeds})})
     emptied = dataclasses.replace(BATCH, users_total=0, signals_removed=4000)
