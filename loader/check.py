@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import os
 import re
 import stat
 import tempfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -92,7 +94,8 @@ _BLOCK = 1 << 21  # plain bytes examined at a time
 _SAMPLE = 200  # characters of a line in a report
 _WORKERS = min(4, os.cpu_count() or 1)
 _BUCKETS = 1 << 20  # user IDs are first counted by hash, so that memory doesn't grow with them
-_MEMORY = "512MB"  # DuckDB's; what needs more goes to the disk
+_HELD_AT_ONCE = 250_000  # IDs and values of those who may have too many lines; more make another reading
+_MEMORY = "512MB"  # DuckDB's; it has no disk, for the text may be one that is to be encrypted
 _LARGEST_PATTERN = 5000  # trait IDs that a regular expression holds well
 _ANDROID = ("android", "android_id", "androidid", "gaid", "adid", "aaid", "google_ad_id")
 _GZIP = b"\x1f\x8b"
@@ -219,11 +222,14 @@ def check_files(
 ) -> CheckReport:
     """Check files under their own names; with several, `errors_to` has the refused lines of all, one after the other.
 
-    Raises as check_file does.
+    Raises as check_file does; what is no file, before any is read.
     """
+    paths = list(paths)
+    for path in paths:
+        _size_of(path)
     with ExitStack() as stack:
         if isinstance(errors_to, Path):
-            errors_to = stack.enter_context(_open_errors(errors_to))
+            errors_to = stack.enter_context(_open_errors(errors_to, paths))
         return CheckReport(
             [
                 check_file(
@@ -253,49 +259,52 @@ def check_file(
     """Check a file against Audience Manager's rules, as one named `name` [inbound-s3-filenames, inbound-file-contents,
     id-sync-file-based].
 
-    `source`: a path, under any name, or a binary stream (one that can't be rewound is copied to the disk first).
-    `taxonomy`: a CSV file of traits with the columns trait_id, dpid, trait_type. `samples`: of each reason.
-    `errors_to`: gets the refused lines as TSV: line number, reason, the line; those of users with too many lines last.
-    `decrypt`: read PGP files with the secret keys of the user's keyring.
+    `source`: a path, under any name, or a binary stream (one that can't be rewound is copied first, to a file of no
+    name). What has a name that is refused is not read. `taxonomy`: a CSV file of traits with the columns trait_id,
+    dpid, trait_type. `samples`: of each reason. `errors_to`: gets the refused lines as TSV: line number, reason, the
+    line; those of users with too many lines last. `decrypt`: read PGP files with the secret keys of the user's keyring.
 
-    A fault of the file is reported, not raised. Raises ConfigError for a missing or unreadable file, a directory,
-    an unreadable taxonomy, or without gpg; AamError when the disk is full.
+    A fault of the file is reported, not raised. Raises ConfigError for a missing or unreadable file, for what is none
+    (a directory, device, named pipe or socket), for an `errors_to` that is the source, an unreadable taxonomy, or
+    without gpg; AamError when the disk is full.
     """
     report = FileReport(name)
     with ExitStack() as stack:
+        if isinstance(source, Path):
+            report.bytes = _size_of(source)
         if isinstance(errors_to, Path):
-            errors_to = stack.enter_context(_open_errors(errors_to))
+            errors_to = stack.enter_context(_open_errors(errors_to, [source]))
         tally = _Tally(report, samples, errors_to, rules.rules)
-        path, size = stack.enter_context(_on_disk(source, name, rules))
-        report.bytes = size
         try:
             parsed = filenames.parse(name)
         except filenames.FileNameError as error:
             tally.fault("bad_name", str(error))
             return tally.close()
+        stack.enter_context(_said_plainly(name))
+        path, size = stack.enter_context(_read_twice(source, name, rules))
+        report.bytes = size
         _check_name(parsed, rules, tally)
         known_traits = None if taxonomy is None else _load_traits(taxonomy)
         opener = _opener(path, name, parsed.extension, size, rules, tally, decrypt)
         if opener is not None:
-            form = _form_of(parsed, rules, known_traits)
-            with _said_plainly(name):
-                _check_lines(opener, form, rules, tally)
+            _check_lines(opener, _form_of(parsed, rules, known_traits), rules, tally)
         return tally.close()
 
 
 def check_text(
     opener: Callable[[], AbstractContextManager[BinaryIO]], name: str, rules: Rules, *, samples: int = 10
 ) -> FileReport:
-    """Check plain text as the content of a file `name` before it is encrypted, with no copy of it on the disk.
+    """Check plain text as the content of a file `name` before it is encrypted, with no part of it on the disk.
 
-    `opener` gives the text from its beginning, and is called once more when users with too many lines are to be found.
-    Raises AamError as `opener` does.
+    `opener` gives the text from its beginning, and is called again when users with too many lines are to be found.
+    Raises AamError as `opener` does, and for an error of the engines.
     """
     report = FileReport(name)
     tally = _Tally(report, samples, None, rules.rules)
     parsed = filenames.parse(name)
     _check_name(parsed, rules, tally)
-    _check_lines(opener, _form_of(parsed, rules, None), rules, tally)
+    with _said_plainly(name):
+        _check_lines(opener, _form_of(parsed, rules, None), rules, tally)
     return tally.close()
 
 
@@ -314,7 +323,7 @@ def _said_plainly(name: str) -> Iterator[None]:
     except (duckdb.Error, pa.ArrowException) as error:
         message = str(error).splitlines()[0]
         raise AamError(
-            f"{name} can't be checked: {message}; see the patterns of vars.rules, or free disk space"
+            f"{name} can't be checked: {message}; see the patterns of vars.rules, or give it more memory"
         ) from error
 
 
@@ -334,6 +343,12 @@ class _Tally:
         self._errors_to = errors_to
         self._errors: Counter[str] = Counter()
         self._warnings: Counter[str] = Counter()
+        self.is_cut_off = False
+
+    def cut_off(self, reason: str, found: str) -> None:
+        """A fault of the whole file after which no more can be read; what stands last is no whole line."""
+        self.is_cut_off = True
+        self.fault(reason, found)
 
     def fault(self, reason: str, found: str) -> None:
         """An error of the whole file."""
@@ -402,13 +417,31 @@ def _write_errors(target: TextIO, reason: str, numbers: pa.Array, lines: pa.Arra
 
 
 @contextmanager
-def _open_errors(path: Path) -> Iterator[TextIO]:
+def _open_errors(path: Path, sources: Sequence[Path | BinaryIO]) -> Iterator[TextIO]:
+    """The errors file, for this user alone: it holds IDs. Raises ConfigError, also when it is one of the sources."""
     try:
-        file = path.open("w", encoding="utf-8", newline="\n")
+        # not truncated before it is known which file that is, whatever links lead to it
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     except OSError as error:
         raise ConfigError(f"the errors file {path} can't be written: {error.strerror}") from None
-    with file:
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+        status = os.fstat(descriptor)
+        for source in sources:
+            if _is_file(source, status):
+                raise ConfigError(f"the errors file {path} is the file to check itself; name another")
+        if stat.S_ISREG(status.st_mode):
+            os.ftruncate(descriptor, 0)
+            os.fchmod(descriptor, 0o600)
         yield file
+
+
+def _is_file(source: Path | BinaryIO, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(
+            source.stat() if isinstance(source, Path) else os.fstat(source.fileno()), status
+        )
+    except OSError:  # a stream in memory
+        return False
 
 
 # --- The file as a whole ----------------------------------------------------------------------------------------------
@@ -417,44 +450,48 @@ _Opener = Callable[[], AbstractContextManager[BinaryIO]]  # → the plain text
 _Block = tuple[int, bytes]
 
 
+def _size_of(path: Path) -> int:
+    """Bytes of a file that can be read. Raises ConfigError for one that can't, and for what is no file."""
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ConfigError(f"{path} is a directory; give files, or a pattern such as {path}/*.gz")
+        if not stat.S_ISREG(
+            status.st_mode
+        ):  # opened, a pipe waits for a writer, and a device may have no end
+            raise ConfigError(
+                f"{path} is a device, named pipe or socket, no file;"
+                " a program's output goes in by `aam check - --name NAME`"
+            )
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"{path}: no such file; check the path") from None
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}; check its permissions") from None
+    return status.st_size
+
+
 @contextmanager
-def _on_disk(source: Path | BinaryIO, name: str, rules: Rules) -> Iterator[tuple[Path | BinaryIO, int]]:
+def _read_twice(source: Path | BinaryIO, name: str, rules: Rules) -> Iterator[tuple[Path | BinaryIO, int]]:
     """What can be read twice, and its size in bytes: users with too many lines are looked up in a second reading."""
     if isinstance(source, Path):
-        with ExitStack() as stack:
-            try:
-                if source.is_dir():
-                    raise ConfigError(
-                        f"{source} is a directory; give files, or a pattern such as {source}/*.gz"
-                    )
-                file = stack.enter_context(source.open("rb"))
-            except (FileNotFoundError, NotADirectoryError):
-                raise ConfigError(f"{source}: no such file; check the path") from None
-            except OSError as error:
-                raise ConfigError(
-                    f"{source} can't be read: {error.strerror}; check its permissions"
-                ) from None
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode):
-                yield source, status.st_size
-            else:
-                yield stack.enter_context(_spooled(cast(BinaryIO, file), name, rules))
-        return
-    if source.seekable():
+        yield source, _size_of(source)
+    elif source.seekable():
         start = source.tell()
         size = source.seek(0, os.SEEK_END) - start
         source.seek(start)
         yield source, size
     else:
-        with _spooled(source, name, rules) as spooled:
-            yield spooled
+        with _copied(source, name, rules) as copied:
+            yield copied
 
 
 @contextmanager
-def _spooled(stream: BinaryIO, name: str, rules: Rules) -> Iterator[tuple[Path, int]]:
+def _copied(stream: BinaryIO, name: str, rules: Rules) -> Iterator[tuple[BinaryIO, int]]:
     # One byte past the largest file is enough to call it too large: a stream may have no end.
     most = max(rules.limits.max_plain_bytes, rules.limits.max_compressed_bytes) + 1
-    with tempfile.NamedTemporaryFile(prefix="aam-check-") as file:
+    # It has no name, so that nobody else can open it and nothing stays behind, however the check ends.
+    with tempfile.TemporaryFile(prefix="aam-check-") as file:
         left = most
         try:
             while left > 0 and (data := stream.read(min(_BLOCK, left))):
@@ -466,7 +503,8 @@ def _spooled(stream: BinaryIO, name: str, rules: Rules) -> Iterator[tuple[Path, 
                 f"{name} can't be copied to {tempfile.gettempdir()} ({error.strerror}): set TMPDIR to a directory "
                 "with space, or give the file by its path"
             ) from error
-        yield Path(file.name), most - left
+        file.seek(0)
+        yield cast(BinaryIO, file), most - left
 
 
 def _check_name(name: filenames.FileName, rules: Rules, tally: _Tally) -> None:
@@ -537,8 +575,8 @@ def _opener(
 
         @contextmanager
         def gunzipped() -> Iterator[BinaryIO]:
-            with raw() as stream, _gzip_reader(stream) as plain:
-                yield plain
+            with raw() as stream, closing(_Gunzipped(stream)) as plain:
+                yield cast(BinaryIO, plain)
 
         return gunzipped
     if packed != "pgp":
@@ -546,18 +584,82 @@ def _opener(
     if not decrypt:
         tally.note("not_decrypted", name)
         return None
-    if not isinstance(path, Path):
-        raise ConfigError(f"{name}: a PGP stream can't be decrypted from memory; give the file by its path")
+    if isinstance(path, io.BytesIO):
+        raise ConfigError(f"{name}: PGP can't be decrypted from memory; give the file by its path")
     from loader.encryption import decrypt_stream
 
-    return lambda: decrypt_stream(path)
+    @contextmanager
+    def decrypted() -> Iterator[BinaryIO]:
+        with raw() as stream, decrypt_stream(Path(name), stream) as plain:
+            yield plain
+
+    return decrypted
 
 
-def _gzip_reader(stream: BinaryIO) -> AbstractContextManager[BinaryIO]:
-    from isal import igzip_threaded
+class _Gunzipped:
+    """The text of a gzip file; of a damaged one, all that stands before the damage, and then the error."""
 
-    opened: AbstractContextManager[BinaryIO] = igzip_threaded.open(stream, "rb", threads=1)  # type: ignore[no-untyped-call]
-    return opened
+    def __init__(self, stream: BinaryIO) -> None:
+        from isal import igzip_threaded
+
+        self._stream, self._start = stream, stream.tell()
+        self._fast: BinaryIO = igzip_threaded.open(stream, "rb", threads=1)  # type: ignore[no-untyped-call]
+        self._given = 0
+        self._rest: Iterator[bytes] | None = None
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, or a few more; none at the end."""
+        if self._rest is None:
+            try:
+                data = self._fast.read(size)
+            except (EOFError, *_damages()) as error:
+                # it has read ahead, and lost what it had
+                self._fast.close()
+                self._stream.seek(self._start)
+                self._rest = self._anew(error)
+            else:
+                self._given += len(data)
+                return data
+        return next(self._rest)
+
+    def close(self) -> None:
+        """End the thread; the stream stays open."""
+        self._fast.close()
+
+    def _anew(self, error: Exception) -> Iterator[bytes]:
+        known = self._given
+        for text in _inflated(self._stream):
+            if len(text) > known:
+                yield text[known:]
+            known = max(known - len(text), 0)
+        raise error
+
+
+def _inflated(stream: BinaryIO) -> Iterator[bytes]:
+    """The text of a gzip file to the very byte where it is damaged; slow."""
+    inflate = zlib.decompressobj(wbits=31)
+    while piece := stream.read(1 << 14):
+        while piece:
+            before = inflate.copy()
+            try:
+                text = inflate.decompress(piece, _BLOCK)
+            except zlib.error:
+                with suppress(zlib.error):
+                    for place in range(len(piece)):
+                        yield before.decompress(piece[place : place + 1])
+                return
+            yield text
+            piece = inflate.unconsumed_tail
+            if inflate.eof:  # another member may follow, and zeros before it
+                piece = inflate.unused_data.lstrip(b"\0")
+                inflate = zlib.decompressobj(wbits=31)
+    yield inflate.flush()
+
+
+def _damages() -> Any:
+    from isal import igzip_lib
+
+    return igzip_lib.IsalError, gzip.BadGzipFile
 
 
 def _is_pgp(head: bytes) -> bool:
@@ -625,15 +727,12 @@ def _whole_lines(opener: _Opener, limits: Limits, tally: _Tally) -> Iterator[byt
         rest += data[max(cut + 1, end) :]
         skipping = len(rest) > keep
         rest = rest[:keep]
-    if rest:
+    if rest and not tally.is_cut_off:
         yield rest.removesuffix(b"\r")
 
 
 def _text(opener: _Opener, limits: Limits, tally: _Tally) -> Iterator[bytes]:
     """The text as it comes, without a byte-order mark; a fault of the container ends it and goes to the tally."""
-    from isal import igzip_lib
-
-    damaged: Any = (igzip_lib.IsalError, gzip.BadGzipFile)
     total = 0
     try:
         with opener() as stream:
@@ -653,13 +752,13 @@ def _text(opener: _Opener, limits: Limits, tally: _Tally) -> Iterator[bytes]:
                     return
                 yield data
     except EOFError:
-        tally.fault("truncated_gzip", f"readable up to byte {total:,} of the text")
-    except damaged as error:
-        tally.fault("corrupt_gzip", f"{error}, after byte {total:,} of the text")
+        tally.cut_off("truncated_gzip", f"readable up to byte {total:,} of the text")
+    except _damages() as error:
+        tally.cut_off("corrupt_gzip", f"{error}, after byte {total:,} of the text")
     except (ConfigError, DeliveryError):
         raise
     except AamError as error:
-        tally.fault("cannot_decrypt", str(error))
+        tally.cut_off("cannot_decrypt", str(error))
 
 
 # --- What a line of this file may look like ---------------------------------------------------------------------------
@@ -1090,7 +1189,7 @@ class _Examined:
 def _check_lines(opener: _Opener, form: _Form, rules: Rules, tally: _Tally) -> None:
     """Examine all lines; then, in a second reading, count the lines of those users who may have too many.
 
-    Memory: the count of each hash of an ID, and on the disk the lines of the IDs whose hash stood too often.
+    Memory: the count of each hash of an ID, and of a number of the IDs whose hash stood too often.
     """
     looks: Counter[str] = Counter()
     crowd = _Crowd(form.most)
@@ -1187,37 +1286,70 @@ def _buckets_of(
 
 
 def _count_exactly(opener: _Opener, form: _Form, limits: Limits, crowd: _Crowd, tally: _Tally) -> None:
-    """Read the file again, for the lines of those who may have too many."""
+    """Read the file again, for the lines of those who may have too many; no more than can be held at once.
 
-    def rows() -> Iterator[pa.RecordBatch]:
+    Where they are more, half of them are left to another reading, by a hash of the ID, and so on.
+    """
+    import pyarrow as pa
+
+    reason = "too_many_lines" if form.counted == "lines" else "too_many_hashed_emails"
+    shares = [(1, 0, 0)]  # hash modulo, remainder, and the number of the line up to which all is told
+    while shares:
+        parts, part, told = shares.pop()
+        held = _Held(form)
         unseen = _Tally(FileReport(tally.report.file), 0, None)
         for block in _examined(opener, replace(form, sure=None), limits, unseen):
             for batch in block.accepted:
-                yield batch.filter(crowd.suspects(batch.column("id")))
+                some = batch.filter(crowd.suspects(batch.column("id")))
+                columns = (some.column(name).to_pylist() for name in ("number", "id", "value"))
+                too_many = []
+                for number, user_id, value in zip(*columns, strict=True):
+                    is_ours = parts == 1 or hash(user_id) % parts == part
+                    too_many.append(is_ours and held.add(user_id, value) and number > told)
+                    while held.is_full:
+                        shares.append((2 * parts, part + parts, max(told, number)))
+                        parts *= 2
+                        held.keep(parts, part)
+                if any(too_many):
+                    some = some.filter(pa.array(too_many, pa.bool_()))
+                    tally.refuse(reason, "format_errors", some.column("number"), some.column("line"))
 
-    with _scratch() as warehouse:
-        with _registered(warehouse, "accepted", _accepted_schema(), rows()):
-            warehouse.execute("create table crowded as select * from accepted")
-        _refuse_crowded(warehouse, form, tally)
 
+class _Held:
+    """Of some users, how many lines they have, or of some customers the first so many hashed e-mails."""
 
-def _refuse_crowded(warehouse: duckdb.DuckDBPyConnection, form: _Form, tally: _Tally) -> None:
-    """Lines of a user after the first so many; rows of a customer with another e-mail than the first so many."""
-    if form.counted == "lines":
-        reason = "too_many_lines"
-        query = f"""
-            select number, line from (
-                select number, line, row_number() over (partition by id order by number) as place from crowded
-            ) where place > {form.most} order by number"""
-    else:
-        reason = "too_many_hashed_emails"
-        query = f"""
-            with pairs as (select id, value, min(number) as number from crowded group by id, value),
-            placed as (select id, value, row_number() over (partition by id order by number) as place from pairs)
-            select number, line from crowded inner join placed using (id, value)
-            where place > {form.most} order by number"""
-    for batch in warehouse.sql(query).to_arrow_reader(1 << 16):
-        tally.refuse(reason, "format_errors", batch.column(0), batch.column(1))
+    def __init__(self, form: _Form) -> None:
+        self._most, self._by_value = form.most, form.counted == "values"
+        self._lines: dict[str, int] = {}
+        self._values: dict[str, set[str]] = {}
+        self._size = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether half of them must go."""
+        return self._size > _HELD_AT_ONCE
+
+    def add(self, user_id: str, value: str) -> bool:
+        """One more line, and whether it is one too many."""
+        if not self._by_value:
+            lines = self._lines.get(user_id, 0) + 1
+            self._lines[user_id] = lines
+            self._size = len(self._lines)
+            return lines > self._most
+        values = self._values.setdefault(user_id, set())
+        if value in values:
+            return False
+        if len(values) == self._most:
+            return True
+        values.add(value)
+        self._size += 1
+        return False
+
+    def keep(self, parts: int, part: int) -> None:
+        """Forget those of other parts."""
+        self._lines = {key: lines for key, lines in self._lines.items() if hash(key) % parts == part}
+        self._values = {key: values for key, values in self._values.items() if hash(key) % parts == part}
+        self._size = len(self._lines) + sum(map(len, self._values.values()))
 
 
 def _accepted_schema() -> pa.Schema:
@@ -1228,48 +1360,18 @@ def _accepted_schema() -> pa.Schema:
     )
 
 
-def _scratch() -> duckdb.DuckDBPyConnection:
+def _engine() -> duckdb.DuckDBPyConnection:
     import duckdb
 
-    warehouse = duckdb.connect(
-        config={
-            "memory_limit": _MEMORY,
-            "temp_directory": tempfile.gettempdir(),
-            "preserve_insertion_order": False,
-        }
-    )
+    warehouse = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": ""})
     warehouse.execute("set enable_progress_bar = false")
-    # DuckDB can't know that what streams in is the larger side of a join, and would hold that one in memory.
-    warehouse.execute("set disabled_optimizers = 'join_order,build_side_probe_side'")
     return warehouse
-
-
-@contextmanager
-def _registered(
-    warehouse: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch]
-) -> Iterator[None]:
-    """Let a query pull the batches; what they raise is raised here as it was, not as DuckDB wraps it."""
-    import pyarrow as pa
-
-    raised: list[BaseException] = []
-
-    def pulled() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from batches
-        except BaseException as error:
-            raised.append(error)
-
-    warehouse.register(name, pa.RecordBatchReader.from_batches(schema, pulled()))
-    yield
-    warehouse.unregister(name)
-    if raised:
-        raise raised[0]
 
 
 def _examined(opener: _Opener, form: _Form, limits: Limits, tally: _Tally) -> Iterator[_Examined]:
     """The verdicts on all blocks, in order; several blocks are examined at a time."""
     pool = _workers()
-    with _scratch() as warehouse:
+    with _engine() as warehouse:
         if form.traits is not None:
             _load_taxonomy(warehouse, form.traits)
         waiting: deque[Future[_Examined]] = deque()
@@ -1354,7 +1456,7 @@ def _examine(
         suspects = pa.table([numbers, lines], names=["number", "line"]).filter(pc.invert(plain))
         failed = 0
         for start in range(0, len(suspects), _SUSPECTS):
-            some = suspects.slice(start, _SUSPECTS).combine_chunks()
+            some = suspects.slice(start, _SUSPECTS)
             more, failed_here = _judge(form, warehouse, some, refused, warned)
             accepted.append(more)
             failed += failed_here
@@ -1465,6 +1567,23 @@ def _split_ids(form: _Form, lines: pa.Array) -> tuple[pa.Array, pa.Array]:
     return _first_two(form, _split_line(form, lines))
 
 
+def _verdicts(form: _Form, warehouse: duckdb.DuckDBPyConnection, suspects: pa.Table) -> pa.Table:
+    """What `form.sql` says; of fewer lines at a time where memory is short."""
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        with warehouse.cursor() as cursor:
+            cursor.register("suspects", suspects.combine_chunks())
+            return cursor.sql(form.sql).to_arrow_table()
+    except duckdb.OutOfMemoryException:
+        if len(suspects) == 1:
+            raise
+        half = len(suspects) // 2
+        parts = suspects.slice(0, half), suspects.slice(half)
+        return pa.concat_tables([_verdicts(form, warehouse, part) for part in parts])
+
+
 def _judge(
     form: _Form,
     warehouse: duckdb.DuckDBPyConnection,
@@ -1476,9 +1595,7 @@ def _judge(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    with warehouse.cursor() as cursor:
-        cursor.register("suspects", suspects)
-        verdicts = cursor.sql(form.sql).to_arrow_table()
+    verdicts = _verdicts(form, warehouse, suspects)
     numbers, lines = (suspects.column(name).combine_chunks() for name in ("number", "line"))
     verdicts = verdicts.combine_chunks()
     broken = verdicts.column("reason")

@@ -182,16 +182,20 @@ class GpgEncoder:
 
 
 @contextmanager
-def decrypt_stream(path: Path) -> Iterator[BinaryIO]:
+def decrypt_stream(path: Path, opened: BinaryIO | None = None) -> Iterator[BinaryIO]:
     """The plain text of a PGP file, decrypted with the secret keys of the user who runs this.
 
+    `opened`: a file of the system that is read from where it stands; `path` is then what messages call it.
     Constant memory; leaving the block early ends gpg. Raises ConfigError without gpg; AamError when the
     file can't be read, is no PGP file, is damaged (that shows only at its end), or no secret key for it is
     in the user's keyring.
     """
     _require_gpg()
     try:
-        path.open("rb").close()
+        if opened is None:
+            path.open("rb").close()
+        else:  # gpg knows nothing of what Python has read ahead
+            os.lseek(opened.fileno(), opened.tell(), os.SEEK_SET)
     except OSError as error:
         raise AamError(
             f"{path} can't be read: {error.strerror}. Check the path and its permissions."
@@ -200,7 +204,11 @@ def decrypt_stream(path: Path) -> Iterator[BinaryIO]:
     with (
         tempfile.TemporaryFile() as messages,
         subprocess.Popen(
-            ["gpg", *options, "--", str(path)], stdout=subprocess.PIPE, stderr=messages, env=_environment()
+            ["gpg", *options, *(() if opened else ("--", str(path)))],
+            stdin=opened or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=messages,
+            env=_environment(),
         ) as process,
     ):
         plain = cast(io.BufferedReader, process.stdout)

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
 import yaml
@@ -460,6 +461,24 @@ def test_refused_lines_go_to_the_errors_file(tmp_path: Path) -> None:
         check("u1\n", errors_to=tmp_path / "no" / "where.tsv")
 
 
+def test_the_errors_file_is_private_and_never_the_file_to_check(tmp_path: Path) -> None:
+    target = tmp_path / "errors.tsv"
+    target.touch(0o644)
+    check("u1\n", errors_to=target)
+    assert target.stat().st_mode & 0o777 == 0o600
+    other, path = tmp_path / f"{OWN}.1", tmp_path / OWN
+    other.write_text("u2\td_sid=1\n")
+    path.write_text("u1\n")
+    (tmp_path / "hard").hardlink_to(path)
+    (tmp_path / "soft").symlink_to(path)
+    for same in (path, tmp_path / "hard", tmp_path / "soft", tmp_path / "." / OWN):
+        with pytest.raises(ConfigError, match="is the file to check itself"):
+            check_files([other, path], RULES, errors_to=same)
+        with path.open("rb") as stream, pytest.raises(ConfigError, match="is the file to check itself"):
+            check_file(stream, OWN, RULES, errors_to=same)
+        assert path.read_text() == "u1\n"
+
+
 def test_files_and_patterns(tmp_path: Path) -> None:
     (tmp_path / OWN).write_text("u1\td_sid=1\n")
     (tmp_path / f"{OWN}.1").write_text("u1\n")
@@ -517,6 +536,12 @@ def test_pgp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert report.ok
         assert report.warning_reasons == {"not_decrypted": 1}
         report = check_file(path, path.name, RULES, decrypt=True)
+        assert (report.records_received, report.reasons) == (2, {"no_signals": 1})
+        with subprocess.Popen(["cat", str(path)], stdout=subprocess.PIPE) as piped:
+            report = check_file(cast(BinaryIO, piped.stdout), path.name, RULES, decrypt=True)
+        assert (report.records_received, report.reasons) == (2, {"no_signals": 1})
+        with path.open("rb") as stream:
+            report = check_file(stream, path.name, RULES, decrypt=True)
         assert (report.records_received, report.reasons) == (2, {"no_signals": 1})
         assert check_file(path, OWN, RULES).reasons == {"pgp_without_extension": 1}
         assert "not_gzip" in check_file(path, OWN + ".gz", RULES).reasons
