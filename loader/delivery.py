@@ -26,7 +26,7 @@ from loader.config import Project
 from loader.destinations import CannotListError, Stored
 from loader.destinations.common import sha256_of
 from loader.errors import AamError, ConfigError, DeliveryError, GuardError
-from loader.filenames import FileName, IdSyncName, InboundName, object_key, picked_up_names
+from loader.filenames import FileName, IdSyncName, InboundName, picked_up_names
 from loader.state import Batch, Delivery, DeliveryFile
 
 if TYPE_CHECKING:
@@ -404,7 +404,7 @@ def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryF
 
 def _file(run: Run, delivery: Delivery, part: Part, day: date, split: int | None) -> DeliveryFile:
     name = str(_file_name(run, delivery, delivery.file_timestamp, split))
-    key = object_key(run.settings.partner_name, day, name)
+    key = run.settings.key(day, name)
     spooled = part.path.with_name(name)
     part.path.rename(spooled)
     return DeliveryFile(
@@ -640,9 +640,9 @@ def _seen_picked_up(run: Run, file: DeliveryFile) -> bool:
 
 def _picked_up(run: Run, file: DeliveryFile) -> bool:
     """Whether Audience Manager has renamed the file; records when. Raises CannotListError."""
-    folder = file.object_key.rpartition("/")[0]
-    keys = [f"{folder}/{name}" for name in picked_up_names(file.name)]
-    for stored in run.destination.list(f"{folder}/{file.name.partition('.')[0]}."):
+    folder = file.object_key.removesuffix(file.name)
+    keys = [folder + name for name in picked_up_names(file.name)]
+    for stored in run.destination.list(f"{folder}{file.name.partition('.')[0]}."):
         if stored.key in keys:
             seen = stored.modified or datetime.now(timezone.utc)
             state.mark_picked_up(run.warehouse, run.project, file.name, seen)

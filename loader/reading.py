@@ -48,7 +48,7 @@ class SomeSettings(Settings):
     model_config = ConfigDict(extra="ignore")
 
 
-def _from_text(value: object) -> object:
+def from_text(value: object) -> object:
     """`env_var()` renders text: read the number or truth value out of it."""
     if isinstance(value, str):
         text = value.strip()
@@ -80,11 +80,11 @@ def _home(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_no_line_break), Field(min_length=1)]
-Whole = Annotated[int, BeforeValidator(_from_text)]
-Number = Annotated[float, BeforeValidator(_from_text), Field(allow_inf_nan=False)]
+Whole = Annotated[int, BeforeValidator(from_text)]
+Number = Annotated[float, BeforeValidator(from_text), Field(allow_inf_nan=False)]
 # A day at most: more is a mistake, and far more than the system's timers count.
 Seconds = Annotated[Number, Field(ge=0, le=86_400)]
-Flag = Annotated[bool, BeforeValidator(_from_text)]
+Flag = Annotated[bool, BeforeValidator(from_text)]
 # A path of this machine; `~` is the home folder.
 LocalPath = Annotated[Path, BeforeValidator(_home)]
 LocalText = Annotated[str, Field(min_length=1), AfterValidator(lambda path: str(_home(path)))]

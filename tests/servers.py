@@ -260,9 +260,12 @@ def ftp_server(
     password: str = "s3cret-word",
     demand_reuse: bool = False,
     tls_1_2: bool = False,
+    implicit: bool = False,
+    passive_address: str | None = None,
 ) -> Iterator[FtpServer]:
-    """pyftpdlib for user `loader`; `certificate` offers TLS, `demand_reuse` refuses data connections that do not
-    resume the control connection's session, as ProFTPD does by default."""
+    """pyftpdlib for user `loader`; `certificate` offers TLS (`implicit`: from the first byte), `demand_reuse` refuses
+    data connections that do not resume the control connection's session, as ProFTPD does by default;
+    `passive_address` is what it tells instead of its own, as behind a NAT that it does not know."""
     import logging
 
     from OpenSSL import SSL
@@ -317,6 +320,11 @@ def ftp_server(
                 self.close()
 
     class Control(base_control):  # type: ignore[misc]
+        def handle(self) -> None:
+            if implicit:
+                self.secure_connection(self.ssl_context)
+            super().handle()
+
         def process_command(self, cmd: str, *args: Any, **kwargs: Any) -> None:
             state.commands.append(f"{cmd} {args[0]}" if args and cmd != "PASS" else cmd)
             if cmd in state.unknown:
@@ -330,6 +338,7 @@ def ftp_server(
     Control.banner = "ready"
     Control.use_sendfile = False
     Control.auth_failed_timeout = 0
+    Control.masquerade_address = passive_address
     if certificate:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.use_certificate_chain_file(str(certificate))

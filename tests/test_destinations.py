@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,13 @@ def ftps(tmp_path: Path, certificate: Certificate) -> Iterator[FtpServer]:
 
 
 @pytest.fixture
+def implicit_ftps(tmp_path: Path, certificate: Certificate) -> Iterator[FtpServer]:
+    folder = tmp_path / "implicit-ftps"
+    with ftp_server(folder, certificate.certificate, demand_reuse=True, implicit=True) as server:
+        yield server
+
+
+@pytest.fixture
 def opened() -> Iterator[Callable[..., Destination]]:
     """Opens destinations from raw settings, and closes them."""
     with contextlib.ExitStack() as stack:
@@ -165,7 +173,7 @@ def ftp_settings(server: FtpServer, **more: Any) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(params=["directory", "s3", "sftp", "ftp", "ftps"])
+@pytest.fixture(params=["directory", "s3", "sftp", "ftp", "ftps", "ftps-implicit"])
 def destination(
     request: pytest.FixtureRequest, opened: Callable[..., Destination], tmp_path: Path
 ) -> Destination:
@@ -180,8 +188,9 @@ def destination(
             return opened(**ftp_settings(request.getfixturevalue("ftp")))
         case _:
             ca_file = request.getfixturevalue("certificate").ca_file
-            server = request.getfixturevalue("ftps")
-            return opened(**ftp_settings(server, tls=True, ca_file=str(ca_file)))
+            implicit = request.param == "ftps-implicit"
+            server = request.getfixturevalue("implicit_ftps" if implicit else "ftps")
+            return opened(**ftp_settings(server, tls="implicit" if implicit else True, ca_file=str(ca_file)))
 
 
 def make_part(folder: Path, size: int = 100_000, seed: int = 1) -> Part:
@@ -420,7 +429,7 @@ def _s3_client(endpoint: str, checksums: Any) -> Any:
 def test_s3_key_acl_metadata_and_checksum(
     s3: S3Server, opened: Callable[..., Destination], tmp_path: Path
 ) -> None:
-    destination = opened(**s3_settings(s3))
+    destination = opened(**s3_settings(s3, request_checksum_calculation="when_supported"))
     part = make_part(tmp_path)
     destination.put(part, KEY)
     client = s3_client(s3)
@@ -1071,6 +1080,37 @@ def test_delete_takes_what_interrupted_puts_left(
         assert leftovers(server.root) == ["ours.csv"]
 
 
+@pytest.mark.parametrize("directory", ["", "in/bound"])
+@pytest.mark.parametrize("kind", ["sftp", "ftp"])
+def test_flat_layout(
+    request: pytest.FixtureRequest,
+    opened: Callable[..., Destination],
+    tmp_path: Path,
+    kind: str,
+    directory: str,
+) -> None:
+    """No folders are made; what lies around in folders and beside is not looked at."""
+    server = request.getfixturevalue(kind)
+    (server.root / directory / "acme").mkdir(parents=True)
+    (server.root / directory / "acme" / NAME).write_bytes(b"another's")
+    raw = {"sftp": sftp_settings, "ftp": ftp_settings}[kind](server, directory=directory, layout="flat")
+    settings = parse_destination("there", {"partner_name": "acme", **raw})
+    assert settings.key(date(2026, 3, 9), NAME) == NAME
+    destination = opened(**raw)
+    part = make_part(tmp_path)
+    assert destination.head(NAME) is None
+    destination.put(part, NAME)
+    destination.put(part, NAME)
+    assert (server.root / directory / NAME).read_bytes() == part.path.read_bytes()
+    assert destination.uri(NAME).endswith(f":{server.port}/{directory}/{NAME}".replace("//", "/"))
+    (server.root / directory / temporary_name(NAME, part)).write_bytes(b"half")
+    assert [(found.key, found.bytes) for found in destination.list("ftp_dpm_")] == [(NAME, part.bytes)]
+    destination.delete(NAME)
+    assert [found.key for found in destination.list("")] == [f"acme/{NAME}"]
+    found = [path for path in (server.root / directory).rglob("*") if path.is_file()]
+    assert found == [server.root / directory / "acme" / NAME]
+
+
 # --- FTP ---------------------------------------------------------------------------------------------------
 
 
@@ -1127,6 +1167,37 @@ def test_ftps_server_without_tls_gets_no_password(ftp: FtpServer, opened: Callab
         opened(**ftp_settings(ftp, tls=True)).check()
     check_line(caught.value, "offers no TLS", "`tls: false`")
     assert not any(command.startswith(("USER", "PASS")) for command in ftp.commands)
+
+
+def test_ftps_of_the_other_kind(
+    ftps: FtpServer, implicit_ftps: FtpServer, opened: Callable[..., Destination], certificate: Certificate
+) -> None:
+    """One waits for the other's first word, or takes it for nonsense."""
+    more = {"ca_file": str(certificate.ca_file), "timeout": 0.5}
+    with pytest.raises(DeliveryError) as caught:
+        opened(**ftp_settings(ftps, tls="implicit", **more)).check()
+    check_line(caught.value, "no TLS comes about", "`port` and `tls`", "on port 990")
+    with pytest.raises(DeliveryError) as caught:
+        opened(**ftp_settings(implicit_ftps, tls=True, **more)).check()
+    check_line(caught.value, "timed out", "whether it wants `tls: implicit`")
+    with pytest.raises(DeliveryError) as caught:
+        opened(**ftp_settings(implicit_ftps, tls="implicit", timeout=5)).check()
+    check_line(caught.value, "certificate does not verify", "`ca_file`")
+    for server in (ftps, implicit_ftps):
+        assert not any(command.startswith(("USER", "PASS")) for command in server.commands)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_ftp_server_that_tells_a_private_address(
+    opened: Callable[..., Destination], tmp_path: Path, certificate: Certificate, tls: bool
+) -> None:
+    """Behind a NAT that it does not know of: the data go to where the commands go."""
+    own = certificate.certificate if tls else None
+    with ftp_server(tmp_path / "ftp", own, passive_address="10.1.2.3") as server:
+        destination = opened(**ftp_settings(server, tls=tls, ca_file=str(certificate.ca_file)))
+        part = make_part(tmp_path)
+        destination.put(part, KEY)
+        assert [found.bytes for found in destination.list("acme/")] == [part.bytes]
 
 
 def test_ftp_wrong_ca_file(ftp: FtpServer, opened: Callable[..., Destination], tmp_path: Path) -> None:
@@ -1273,6 +1344,27 @@ def test_environment_fills_bucket_and_host(raw: dict[str, Any], place: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("raw", "setting", "value"),
+    [
+        # Audience Manager's own servers take the files in the folder itself; other servers as the bucket does.
+        ({**FTP, "environment": "production"}, "layout", "flat"),
+        ({**FTP, "host": "h"}, "layout", "dated"),
+        ({**SFTP, "environment": "production", "layout": "dated"}, "layout", "dated"),
+        ({**FTP, "host": "h", "tls": "implicit"}, "port", 990),
+        ({**FTP, "host": "h", "tls": "implicit", "port": 9990}, "port", 9990),
+        ({"type": "s3", "bucket": "b"}, "request_checksum_calculation", "when_supported"),
+        (
+            {"type": "s3", "bucket": "b", "endpoint_url": "https://minio"},
+            "request_checksum_calculation",
+            "when_required",
+        ),
+    ],
+)
+def test_defaults_that_depend_on_others(raw: dict[str, Any], setting: str, value: object) -> None:
+    assert getattr(parse_destination("there", {"partner_name": "acme", **raw}), setting) == value
+
+
+@pytest.mark.parametrize(
     ("raw", "said"),
     [
         ({}, "key `type` is missing: directory, s3, sftp or ftp"),
@@ -1316,7 +1408,11 @@ def test_environment_fills_bucket_and_host(raw: dict[str, Any], place: str) -> N
             "no secret stands in this file",
         ),
         ({**SFTP, "environment": "beta"}, "key `host` is missing: Adobe names no SFTP host for beta"),
-        ({"type": "sftp", "host": "h", "user": "u"}, "key `key_file` is missing (or `password_env`"),
+        (
+            {"type": "sftp", "host": "h", "user": "u", "passphrase_env": "P"},
+            "key `passphrase_env` needs `key",
+        ),
+        ({**FTP, "host": "h", "layout": "by_day"}, "key `layout`: Input should be 'dated' or 'flat'"),
         ({**SFTP, "host": "h", "port": 0}, "key `port`"),
         ({**SFTP, "host": "sftp://h"}, "key `host` is the server's name alone"),
         (

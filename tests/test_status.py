@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from conftest import AWS, NO_CHECK, Bucket, Stage, Workspace
+from servers import ftp_server
 
 Prepare = Callable[[Stage], Workspace]
 
@@ -93,6 +95,23 @@ def test_refresh_sees_what_was_picked_up_and_warns_of_what_was_not(
     # later than Audience Manager keeps files, nobody can tell any more
     project.sql("update aam_state.delivery_files set uploaded_at = uploaded_at - interval '31 days'")
     assert "warning" not in project.ok("status", "--refresh", extra=AWS).err
+
+
+def test_refresh_looks_where_a_flat_layout_puts_files(duckdb_workspace: Prepare, tmp_path: Path) -> None:
+    project = duckdb_workspace("built")
+    with ftp_server(tmp_path / "ftp") as server:
+        project.destination(
+            type="ftp", host="127.0.0.1", port=server.port, user="loader", password_env="FTP_PASSWORD", tls=False,
+            layout="flat",
+        )  # fmt: skip
+        project.environment["FTP_PASSWORD"] = "s3cret-word"
+        [delivery] = project.deliver("-s", "ios_traits", *NO_CHECK)
+        [file] = delivery["files"]
+        [found] = server.root.iterdir()
+        assert file["name"] == found.name and file["uri"] == f"ftp://127.0.0.1:{server.port}/{found.name}"
+        found.rename(found.with_name(found.name.replace(".sync", ".processed")))
+        [shown] = project.ok("status", "--refresh", "--json", "-s", "ios_traits").json["deliveries"]
+        assert shown["files"][0]["picked_up_at"]
 
 
 def test_refresh_says_when_the_destination_cannot_be_listed(

@@ -1,8 +1,8 @@
-"""Where inbound files go: a directory, S3, SFTP or FTP, all with the same keys.
+"""Where inbound files go: a directory, S3, SFTP or FTP.
 
-A key is `<partner_name>/date=<yyyy-mm-dd>/<file name>` (loader.filenames.object_key). Whatever the kind, no
-half file ever stands under its key, a file that is there is never replaced, and `put` may be called
-again after any failure: it goes on from what is there.
+A key is `<partner_name>/date=<yyyy-mm-dd>/<file name>` (loader.filenames.object_key), or the file name alone with
+`layout: flat`. Whatever the kind, no half file ever stands under its key, a file that is there is never replaced,
+and `put` may be called again after any failure: it goes on from what is there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FTP over TLS (explicit), or plain where `tls: false` says so; always in binary mode [inbound-file-encryption].
+"""FTP over TLS, or plain where `tls: false` says so; always in binary mode [inbound-file-encryption].
 
 The data connections resume the control connection's TLS session, since many servers, ProFTPD by default, accept no
 others: that proves that both come from the same client.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from loader.destinations.common import BLOCK, OnBytes, blocks, reason
 from loader.destinations.remote import Entry, Remote, ServerFault, ServerRefusal, secret
-from loader.destinations.settings import FtpSettings
+from loader.destinations.settings import IMPLICIT_FTPS_PORT, FtpSettings
 from loader.errors import ConfigError, DeliveryError
 
 # The command is not there, or not in this form.
@@ -42,6 +42,29 @@ class _FtpOverTls(ftplib.FTP_TLS):
             raise
 
 
+class _FtpOverTlsAtOnce(_FtpOverTls):
+    """Implicit FTPS: the server speaks TLS before its first word, and knows no AUTH."""
+
+    def connect(
+        self,
+        host: str = "",
+        port: int = 0,
+        timeout: float = -999,
+        source_address: tuple[str, int] | None = None,
+    ) -> str:
+        self.host, self.port, self.timeout = host, port, timeout
+        connection = socket.create_connection((host, port), timeout, source_address)
+        try:
+            self.sock = self.context.wrap_socket(connection, server_hostname=host)
+        except BaseException:
+            connection.close()
+            raise
+        self.af = self.sock.family
+        self.file = self.sock.makefile("r", encoding=self.encoding)
+        self.welcome = self.getresp()
+        return self.welcome
+
+
 class _FtpSession:
     """A session over ftplib."""
 
@@ -56,19 +79,10 @@ class _FtpSession:
         settings = self._settings
         where = f"output `{self._name}`: {settings.host}:{settings.port}"
         self._binary = False
-        self._ftp = _FtpOverTls(context=_context(self._name, settings)) if settings.tls else ftplib.FTP()  # noqa: S321
+        self._ftp = self._client()
         try:
             with _told("let us in"):
-                try:
-                    self._ftp.connect(settings.host, settings.port, settings.timeout)
-                except socket.gaierror as error:
-                    raise ServerRefusal(f"the host is unknown ({reason(error)}); check `host`") from error
-                except OSError as error:
-                    raise ServerFault(
-                        f"the server can't be reached ({reason(error)}); check `host` and `port`"
-                    ) from error
-                if isinstance(self._ftp, _FtpOverTls):
-                    _start_tls(self._ftp, where)
+                self._connect(where)
                 try:
                     self._ftp.login(settings.user, self._password)
                 except ftplib.error_perm as error:
@@ -81,6 +95,37 @@ class _FtpSession:
         except BaseException:
             self._ftp.close()
             raise
+
+    def _client(self) -> ftplib.FTP:
+        if not self._settings.tls:
+            return ftplib.FTP()  # noqa: S321 — as `tls: false` says
+        kind = _FtpOverTlsAtOnce if self._settings.tls == "implicit" else _FtpOverTls
+        return kind(context=_context(self._name, self._settings))
+
+    def _connect(self, where: str) -> None:
+        """Connect and encrypt the control connection, before user and password travel."""
+        settings = self._settings
+        try:
+            self._ftp.connect(settings.host, settings.port, settings.timeout)
+            if settings.tls is True and isinstance(self._ftp, _FtpOverTls):
+                _start_tls(self._ftp, where)
+        except ssl.SSLCertVerificationError as error:
+            raise DeliveryError(
+                f"{where}: the server's certificate does not verify ({error.verify_message}); check `host`, or "
+                "name the authority that signed it with `ca_file`"
+            ) from error
+        except ssl.SSLError as error:
+            raise DeliveryError(
+                f"{where}: no TLS comes about ({reason(error)}); check `port` and `tls`: as a rule servers speak "
+                f"`tls: implicit` on port {IMPLICIT_FTPS_PORT} alone"
+            ) from error
+        except socket.gaierror as error:
+            raise ServerRefusal(f"the host is unknown ({reason(error)}); check `host`") from error
+        except OSError as error:
+            # A server that waits for TLS keeps silent.
+            silent = settings.tls is True and isinstance(error, TimeoutError)
+            check = "`host`, `port`, and whether it wants `tls: implicit`" if silent else "`host` and `port`"
+            raise ServerFault(f"the server can't be reached ({reason(error)}); check {check}") from error
 
     def size(self, path: str) -> int | None:
         with _told(f"tell the size of {path}"):
@@ -255,19 +300,13 @@ def _context(name: str, settings: FtpSettings) -> ssl.SSLContext:
         raise ConfigError(f"output `{name}`: `ca_file` {settings.ca_file}: {reason(error)}") from error
 
 
-def _start_tls(ftp: ftplib.FTP_TLS, where: str) -> None:
-    """Encrypt the control connection, before user and password travel."""
+def _start_tls(ftp: _FtpOverTls, where: str) -> None:
     try:
         ftp.auth()
     except ftplib.error_perm as error:
         raise DeliveryError(
             f"{where}: the server offers no TLS ({reason(error)}); only `tls: false` sends user, password and "
             "data unencrypted"
-        ) from error
-    except ssl.SSLCertVerificationError as error:
-        raise DeliveryError(
-            f"{where}: the server's certificate does not verify ({error.verify_message}); check `host`, or name "
-            "the authority that signed it with `ca_file`"
         ) from error
 
 

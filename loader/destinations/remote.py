@@ -138,20 +138,20 @@ class Remote:
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """Folder by folder, in the order of the keys."""
-        parent = prefix.rpartition("/")[0]
-        yield from (found for found in self._below(parent) if found.key.startswith(prefix))
+        yield from self._below(prefix.rpartition("/")[0], prefix)
 
     def delete(self, key: str) -> None:
         """Folders stay."""
         path = self._path(key)
-        folder, _, name = path.rpartition("/")
+        name = key.rpartition("/")[2]
+        folder = path.removesuffix(name)
 
         def remove(session: Session) -> None:
             session.remove(path)
             with suppress(ServerRefusal):  # who may not list can't know of any
-                for entry in session.entries(folder):
+                for entry in session.entries(folder.rstrip("/") or "."):
                     if is_temporary_name(entry.name, of=name):
-                        session.remove(f"{folder}/{entry.name}")
+                        session.remove(folder + entry.name)
 
         self._try(remove, self.uri(key))
 
@@ -164,7 +164,7 @@ class Remote:
 
     def _put(self, session: Session, part: Part, key: str, report: Callable[[int], None]) -> Stored:
         path = self._path(key)
-        folder, _, name = path.rpartition("/")
+        folder, _, name = key.rpartition("/")
         size = session.size(path)
         if size is not None:
             # Perhaps our own rename, of which the answer was lost.
@@ -177,7 +177,7 @@ class Remote:
             report(part.bytes)
             return Stored(key, size, part.sha256)
         check_part(part)
-        temporary = f"{folder}/{temporary_name(name, part)}"
+        temporary = path.removesuffix(name) + temporary_name(name, part)
         offset = session.size(temporary)
         if offset is None:
             self._make_folders(session, folder)
@@ -226,30 +226,32 @@ class Remote:
     def _make_folders(self, session: Session, folder: str) -> None:
         # Those of `directory` are the server's own; we make what a key needs.
         made = self._folder
-        for step in folder.removeprefix(self._folder).split("/"):
+        for step in folder.split("/") if folder else ():
             made += step
             session.make_folder(made)
             made += "/"
 
-    def _below(self, folder: str) -> Iterator[Stored]:
+    def _below(self, folder: str, wanted: str) -> Iterator[Stored]:
         path = (self._folder + folder).rstrip("/") or "."
         try:
             entries = self._try(lambda session: session.entries(path), f"{self._server()}/{path}")
         except RefusedError as refusal:
             raise CannotListError(str(refusal)) from refusal
-        prefix = folder + "/" if folder else ""
         for entry in sorted(entries, key=lambda entry: entry.name):
+            key = f"{folder}/{entry.name}" if folder else entry.name
+            if not key.startswith(wanted):
+                continue
             if entry.bytes is None:
-                yield from self._below(prefix + entry.name)
+                yield from self._below(key, wanted)
             elif not is_temporary_name(entry.name):
-                yield Stored(prefix + entry.name, entry.bytes, None, entry.modified)
+                yield Stored(key, entry.bytes, None, entry.modified)
 
     def _path(self, key: str) -> str:
         return self._folder + checked_key(key)
 
     def _server(self) -> str:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
-        default = {"sftp": 22, "ftp": 21, "ftps": 21}[self._scheme]
+        default = 22 if self._scheme == "sftp" else 21
         return f"{self._scheme}://{host}" + (
             "" if self._settings.port == default else f":{self._settings.port}"
         )

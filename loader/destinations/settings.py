@@ -5,17 +5,18 @@ faq-data-collection]; a `bucket` or `host` that is given goes first. No secret s
 AWS's credential chain, the others name an environment variable (`…_env`) or a key file.
 """
 
+import datetime
 import ipaddress
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from loader.errors import ConfigError
-from loader.filenames import partner_name_problem
-from loader.reading import SECRET_KEYS, Flag, LocalPath, Seconds, Settings, Text, Whole
+from loader.filenames import object_key, partner_name_problem
+from loader.reading import SECRET_KEYS, Flag, LocalPath, Seconds, Settings, Text, Whole, from_text
 
 Environment = Literal["production", "beta"]
 
@@ -29,6 +30,8 @@ FTP_HOSTS: dict[Environment, str] = {
 }
 # Adobe names no SFTP host for beta.
 SFTP_HOSTS: dict[Environment, str] = {"production": "ftp-in-gtw.demdex.com"}
+
+IMPLICIT_FTPS_PORT = 990
 
 MIB = 1024 * 1024
 
@@ -68,6 +71,10 @@ class _Output(Settings):
             raise ValueError(f"`partner_name` {problem}")
         return self
 
+    def key(self, day: datetime.date, name: str) -> str:
+        """Where a file sent on that UTC day goes."""
+        return object_key(self.partner_name, day, name)
+
 
 class DirectorySettings(_Output):
     """A folder of this machine, with the same keys as the bucket."""
@@ -104,7 +111,8 @@ class S3Settings(_Output):
     acl: Literal["bucket-owner-full-control"] | None = "bucket-owner-full-control"
     sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
     sse_kms_key_id: Text | None = None
-    # when_required: for stores that refuse boto3's checksum trailers with 411 or "not implemented".
+    # when_supported has the store check a SHA-256 and keep it, which AWS does; many other stores refuse boto3's
+    # checksum trailers, so that with `endpoint_url` when_required is the default.
     request_checksum_calculation: Literal["when_supported", "when_required"] = "when_supported"
     part_size: Whole = Field(default=64 * MIB, ge=5 * MIB, le=5 * 1024 * MIB)
     max_concurrency: Whole = Field(default=4, ge=1, le=64)
@@ -115,6 +123,8 @@ class S3Settings(_Output):
     @model_validator(mode="before")
     @classmethod
     def _fill_bucket(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("endpoint_url"):
+            raw = {"request_checksum_calculation": "when_required", **raw}
         return _filled(raw, "bucket", BUCKETS)
 
     @model_validator(mode="after")
@@ -143,11 +153,21 @@ class S3Settings(_Output):
 
 
 class _Server(_Output):
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_layout(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("environment"):
+            raw = {"layout": "flat", **raw}
+        return raw
+
     environment: Environment | None = None
     host: Host
     user: Text
     # The folder of the server under which the keys begin; as a rule the user's home folder.
     directory: str = ""
+    # dated: as in the bucket, below `<partner_name>/date=<day>/`. flat: the files alone, as Audience Manager takes them
+    # on its own servers [inbound-ftp-filenames]; the default where `environment` stands.
+    layout: Literal["dated", "flat"] = "dated"
     timeout: Seconds = Field(default=60, gt=0)
     # After a lost connection: how often to connect anew; seconds before the first time, doubled each time.
     retries: Whole = Field(default=3, ge=0, le=20)
@@ -161,12 +181,17 @@ class _Server(_Output):
             )
         return self
 
+    def key(self, day: datetime.date, name: str) -> str:
+        """Where a file sent on that UTC day goes."""
+        return name if self.layout == "flat" else super().key(day, name)
+
 
 class SftpSettings(_Server):
-    """An SFTP server: a key, known hosts enforced [faq-data-collection]."""
+    """An SFTP server: a key, from a file or ssh-agent, and known hosts enforced [faq-data-collection]."""
 
     type: Literal["sftp"]
     port: Whole = Field(default=22, ge=1, le=65535)
+    # Without `key_file` and `password_env` the keys of ssh-agent are tried.
     key_file: LocalPath | None = None
     passphrase_env: Text | None = None
     password_env: Text | None = None
@@ -182,26 +207,27 @@ class SftpSettings(_Server):
         return _filled(raw, "host", SFTP_HOSTS)
 
     @model_validator(mode="after")
-    def _has_credentials(self) -> "SftpSettings":
-        if self.key_file is None and self.password_env is None:
-            raise ValueError("`key_file` is missing (or `password_env`, for a server that takes passwords)")
+    def _passphrase_is_of_a_key(self) -> "SftpSettings":
         if self.passphrase_env is not None and self.key_file is None:
             raise ValueError("`passphrase_env` needs `key_file`")
         return self
 
 
 class FtpSettings(_Server):
-    """An FTP server, over TLS (explicit, AUTH TLS) unless `tls: false` says otherwise."""
+    """An FTP server, over TLS unless `tls: false` says otherwise."""
 
     type: Literal["ftp"]
     port: Whole = Field(default=21, ge=1, le=65535)
     password_env: Text
-    tls: Flag = True
+    # true: begun by AUTH TLS, on port 21; implicit: from the first byte, on port 990.
+    tls: Annotated[Literal[True, False, "implicit"], BeforeValidator(from_text)] = True
     ca_file: LocalPath | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_host(cls, raw: Any) -> Any:
+    def _fill_host_and_port(cls, raw: Any) -> Any:
+        if isinstance(raw, dict) and raw.get("tls") == "implicit":
+            raw = {"port": IMPLICIT_FTPS_PORT, **raw}
         return _filled(raw, "host", FTP_HOSTS)
 
 
