@@ -1,22 +1,25 @@
-"""SFTP [faq-data-collection]: key authentication, and only hosts that are known.
+"""SFTP [faq-data-collection]: by a key, from a file or ssh-agent, and only to hosts that are known.
 
 paramiko rather than asyncssh: `put` is called from threads and blocks, which is paramiko's own way of working.
 """
 
 from __future__ import annotations
 
+import hmac
 import io
 import logging
 import os
+import re
 import socket
 import stat
-from base64 import b64encode
-from collections.abc import Iterator
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from loader.destinations.common import BLOCK, OnBytes, reason
 from loader.destinations.remote import Entry, Remote, ServerFault, ServerRefusal, secret
@@ -46,52 +49,67 @@ class _SftpSession:
         password = secret(name, "password_env", settings.password_env)
         passphrase = secret(name, "passphrase_env", settings.passphrase_env)
         self._client = paramiko.SSHClient()
-        self._client.set_missing_host_key_policy(_refusing_unknown_hosts(name, settings))
-        _load_known_hosts(self._client, name, settings)
-        key = _load_key(name, settings.key_file, passphrase) if settings.key_file else None
+        known = _known_keys(name, settings)
+        # We read known_hosts ourselves, so that to paramiko each host is a missing one.
+        self._client.set_missing_host_key_policy(_refusing_unknown_keys(name, settings, known))
+        self._agent: paramiko.Agent | None = None
+        keys: Sequence[paramiko.PKey | None] = [None]
+        if settings.key_file:
+            keys = [_load_key(name, settings.key_file, passphrase)]
+        elif password is None:
+            self._agent, keys = _keys_of_agent(name)
         try:
             with _told(f"output `{name}`", None):
-                self._connect(name, settings, key, password)
+                self._log_in(name, settings, keys, password, _asking_for(known))
                 self._sftp = self._client.open_sftp()
                 channel = self._sftp.get_channel()
                 if channel is not None:
                     channel.settimeout(settings.timeout)
         except BaseException:
-            self._client.close()
+            self.close()
             raise
 
-    def _connect(
-        self, name: str, settings: SftpSettings, key: paramiko.PKey | None, password: str | None
+    def _log_in(
+        self,
+        name: str,
+        settings: SftpSettings,
+        keys: Sequence[paramiko.PKey | None],
+        password: str | None,
+        transport: Callable[..., paramiko.Transport],
     ) -> None:
+        """A connection a key, for a server counts refused keys, and some take no second one."""
         import paramiko
 
-        where = f"output `{name}`: {settings.host}:{settings.port}"
-        try:
-            self._client.connect(
-                settings.host,
-                settings.port,
-                settings.user,
-                password=password,
-                pkey=key,
-                timeout=settings.timeout,
-                banner_timeout=settings.timeout,
-                auth_timeout=settings.timeout,
-                channel_timeout=settings.timeout,
-                allow_agent=False,
-                look_for_keys=False,
-            )
-        except paramiko.BadHostKeyException as error:
-            raise DeliveryError(
-                f"{where}: the host key has changed: it is {_fingerprint(error.key)}, {settings.known_hosts} "
-                f"has {_fingerprint(error.expected_key)}; somebody may stand between. If the server's owner "
-                f"confirms the new key: {_how_to_replace(settings)}"
-            ) from error
-        except paramiko.AuthenticationException as error:
-            means = f"`key_file` {settings.key_file}" if settings.key_file else f"`{settings.password_env}`"
-            raise DeliveryError(
-                f"{where}: the server refuses user {settings.user} with {means}; check `user`, and that the server "
-                "has this key's public half"
-            ) from error
+        refusal: Exception | None = None
+        for key in keys:
+            try:
+                self._client.connect(
+                    settings.host,
+                    settings.port,
+                    settings.user,
+                    password=password,
+                    pkey=key,
+                    timeout=settings.timeout,
+                    banner_timeout=settings.timeout,
+                    auth_timeout=settings.timeout,
+                    channel_timeout=settings.timeout,
+                    allow_agent=False,
+                    look_for_keys=False,
+                    transport_factory=transport,
+                )
+                return
+            except paramiko.AuthenticationException as error:
+                self._client.close()
+                refusal = error
+        means = "the keys of ssh-agent"
+        if settings.key_file:
+            means = f"`key_file` {settings.key_file}"
+        elif settings.password_env:
+            means = f"`{settings.password_env}`"
+        raise DeliveryError(
+            f"output `{name}`: {settings.host}:{settings.port}: the server refuses user {settings.user} with {means};"
+            " check `user`, and that the server has this key's public half"
+        ) from refusal
 
     def size(self, path: str) -> int | None:
         with self._doing(f"look at {path}"):
@@ -169,6 +187,8 @@ class _SftpSession:
     def close(self) -> None:
         with suppress(Exception):
             self._client.close()
+            if self._agent:
+                self._agent.close()
 
     def _broken(self, error: BaseException) -> bool:
         transport = self._client.get_transport()
@@ -205,29 +225,144 @@ def _told(what: str, session: _SftpSession | None) -> Iterator[None]:
         raise ServerRefusal(f"the server won't {what}: {reason(error)}") from error
 
 
-def _refusing_unknown_hosts(name: str, settings: SftpSettings) -> paramiko.MissingHostKeyPolicy:
-    """What to do about a host that is not in known_hosts: refuse, and say how to add it."""
+@dataclass(frozen=True)
+class _KnownKey:
+    """A line of known_hosts that is about our server."""
+
+    key: paramiko.PKey
+    is_revoked: bool
+
+
+def _known_keys(name: str, settings: SftpSettings) -> list[_KnownKey]:
+    """What known_hosts says of the server, as OpenSSH reads it.
+
+    paramiko takes one key of each kind, asks for the first line's kind alone, and fails on markers, patterns and
+    damaged lines. No certificates: it does not know those.
+    """
     import paramiko
 
+    try:
+        lines = settings.known_hosts.read_text(errors="replace").splitlines()
+    except FileNotFoundError:
+        return []  # then no host is known, and the refusal says how to make the file
+    except OSError as error:
+        raise ConfigError(
+            f"output `{name}`: `known_hosts` {settings.known_hosts}: {reason(error)}"
+        ) from error
+    host = settings.host.lower()
+    # Where no line names the port, OpenSSH takes those of the host.
+    for wanted in [host] if settings.port == 22 else [f"[{host}]:{settings.port}", host]:
+        found = []
+        for number, line in enumerate(lines, start=1):
+            words = line.split()
+            marker = words.pop(0) if line.startswith("@") else ""
+            if len(words) < 3 or line.startswith("#") or marker not in ("", "@revoked"):
+                continue
+            names, kind, key = words[:3]
+            if not _names_host(names, wanted):
+                continue
+            try:
+                entry = paramiko.hostkeys.HostKeyEntry.from_line(f"{host} {kind} {key}")
+            except Exception as error:  # whatever a damaged key makes of paramiko and cryptography
+                raise ConfigError(
+                    f"output `{name}`: `known_hosts` {settings.known_hosts}: the key in line {number} can't be "
+                    f"read; {_how_to_replace(settings)}"
+                ) from error
+            if entry and entry.key:  # else of a kind that paramiko does not know
+                found.append(_KnownKey(entry.key, is_revoked=bool(marker)))
+        if found:
+            return found
+    return []
+
+
+def _names_host(names: str, host: str) -> bool:
+    """Whether the first field of a line in known_hosts means the host: hashed, or a list of patterns."""
+    if names.startswith("|1|"):
+        try:
+            salt, digest = (b64decode(text, validate=True) for text in names.split("|")[2:])
+        except ValueError:
+            return False
+        return hmac.compare_digest(hmac.digest(salt, host.encode(), "sha1"), digest)
+    found = False
+    for pattern in names.lower().split(","):
+        as_regex = re.escape(pattern.removeprefix("!")).replace(r"\*", ".*").replace(r"\?", ".")
+        if re.fullmatch(as_regex, host):
+            if pattern.startswith("!"):
+                return False
+            found = True
+    return found
+
+
+def _asking_for(known: list[_KnownKey]) -> Callable[..., paramiko.Transport]:
+    """Makes transports that ask the server for a key of a kind that we know, before any other."""
+    import paramiko
+
+    kinds = {entry.key.get_name() for entry in known if not entry.is_revoked}
+
+    def is_unknown(algorithm: str) -> bool:
+        return ("ssh-rsa" if algorithm.startswith("rsa-") else algorithm) not in kinds
+
+    def make(*arguments: Any, **more: Any) -> paramiko.Transport:
+        transport = paramiko.Transport(*arguments, **more)
+        options = transport.get_security_options()
+        options.key_types = sorted(options.key_types, key=is_unknown)
+        return transport
+
+    return make
+
+
+def _refusing_unknown_keys(
+    name: str, settings: SftpSettings, known: list[_KnownKey]
+) -> paramiko.MissingHostKeyPolicy:
+    """Goes on only with a key that known_hosts has for the host; else it says how to get it there."""
+    import paramiko
+
+    where = f"output `{name}`: {settings.host}:{settings.port}"
+    revoked = [entry.key.asbytes() for entry in known if entry.is_revoked]
+    valid = [entry.key for entry in known if not entry.is_revoked]
+
     class Refuse(paramiko.MissingHostKeyPolicy):
-        def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> NoReturn:
-            raise DeliveryError(
-                f"output `{name}`: {settings.host}:{settings.port} is not in {settings.known_hosts}; its key is "
-                f"{_fingerprint(key)}. If the server's owner confirms that: {_how_to_add(settings)}"
-            )
+        def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> None:
+            if key.asbytes() in revoked:
+                raise DeliveryError(
+                    f"{where}: the host key {_fingerprint(key)} is revoked in {settings.known_hosts}; ask the "
+                    "server's owner for the new one"
+                )
+            if not valid:
+                raise DeliveryError(
+                    f"{where} is not in {settings.known_hosts}; its key is {_fingerprint(key)}. If the server's "
+                    f"owner confirms that: {_how_to_add(settings)}"
+                )
+            if key.asbytes() not in [other.asbytes() for other in valid]:
+                # Of those of its kind, if there are any.
+                expected = min(valid, key=lambda other: other.get_name() != key.get_name())
+                raise DeliveryError(
+                    f"{where}: the host key has changed: it is {_fingerprint(key)}, {settings.known_hosts} has "
+                    f"{_fingerprint(expected)}; somebody may stand between. If the server's owner confirms the "
+                    f"new key: {_how_to_replace(settings)}"
+                )
 
     return Refuse()
 
 
-def _load_known_hosts(client: paramiko.SSHClient, name: str, settings: SftpSettings) -> None:
+def _keys_of_agent(name: str) -> tuple[paramiko.Agent, Sequence[paramiko.PKey]]:
+    """ssh-agent's keys, and the connection over which they sign; ConfigError when there are none."""
+    import paramiko
+
     try:
-        client.load_host_keys(str(settings.known_hosts))
-    except FileNotFoundError:
-        pass  # then no host is known, and the refusal says how to make the file
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"output `{name}`: `known_hosts` {settings.known_hosts}: {reason(error)}"
-        ) from error
+        agent = paramiko.Agent()
+        keys = agent.get_keys()
+        problem = (
+            "has no key" if os.environ.get("SSH_AUTH_SOCK") else "does not run (SSH_AUTH_SOCK is not set)"
+        )
+    except (OSError, paramiko.SSHException) as error:
+        keys, problem = (), f"does not answer ({reason(error)})"
+    if keys:
+        return agent, keys
+    raise ConfigError(
+        f"output `{name}`: key `key_file` is missing, and ssh-agent {problem}; name a `key_file`, or a "
+        "`password_env` for a server that takes passwords"
+    )
 
 
 def _load_key(name: str, path: Path, passphrase: str | None) -> paramiko.PKey:
