@@ -6,11 +6,12 @@ Each is a context manager that yields what a client needs to know, and takes fau
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -30,12 +31,17 @@ _S3_CODES = {
 
 # environ of a request → nothing, a status, a status with the store's code, or "reset" of the connection
 S3Fault = Callable[[dict[str, Any]], int | tuple[int, str] | str | None]
+# a header of every answer to such a fault
+Headers = list[tuple[str, str]]
 
 
 @dataclass
 class S3Server:
     endpoint: str
     fault: S3Fault | None = None
+    fault_headers: Headers = field(default_factory=list)
+    # Seconds after which the credentials of an assumed role expire; as asked for, unless it is set.
+    role_expires_in: int | None = None
     requests: list[str] = field(default_factory=list)  # "METHOD path?query", also of those that failed
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -75,8 +81,15 @@ def s3_server(certificate: Path | None = None) -> Iterator[S3Server]:
             if environ["PATH_INFO"] == "/":  # STS wraps it
                 said = f"<ErrorResponse>{said}</ErrorResponse>"
             body = said.encode()
-            start_response(f"{status} Fault", [("Content-Type", "application/xml"), ("Connection", "close")])
+            headers = [("Content-Type", "application/xml"), ("Connection", "close"), *state.fault_headers]
+            start_response(f"{status} Fault", headers)
             return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+        if environ["PATH_INFO"] == "/" and state.role_expires_in is not None:
+            ends = datetime.now(timezone.utc) + timedelta(seconds=state.role_expires_in)
+            # As long as before, so that the Content-Length holds.
+            new = f"<Expiration>{ends:%Y-%m-%dT%H:%M:%S}".encode()
+            pattern = rb"<Expiration>[0-9T:-]{19}"
+            return [re.sub(pattern, new, part) for part in moto(environ, start_response)]
         return moto(environ, start_response)
 
     context = None
@@ -101,6 +114,74 @@ def _drain(environ: dict[str, Any]) -> None:
 
 
 @dataclass
+class Proxy:
+    url: str
+    hosts: dict[str, int]  # names that it knows, and the port of this machine that they stand for
+    refusal: str | None = (
+        None  # the status with which it refuses everything, such as "407 Proxy Authentication"
+    )
+    asked_for: list[str] = field(default_factory=list)  # host:port of each request or tunnel
+
+
+@contextmanager
+def proxy_server(hosts: dict[str, int]) -> Iterator[Proxy]:
+    """An HTTP proxy: tunnels (CONNECT), and plain requests, one a connection."""
+    listener = socket.create_server((HOST, 0))
+    state = Proxy(f"http://{HOST}:{listener.getsockname()[1]}", hosts)
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=act, args=(connection,), daemon=True).start()
+
+    def act(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                if not (data := connection.recv(65536)):
+                    return
+                head += data
+            method, target, rest = head.split(b" ", 2)
+            place = target.decode().removeprefix("http://").partition("/")[0]
+            state.asked_for.append(place)
+            port = state.hosts.get(place.partition(":")[0])
+            if state.refusal or port is None:
+                connection.sendall(f"HTTP/1.1 {state.refusal or '502 Bad Gateway'}\r\n".encode())
+                connection.sendall(b"Content-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            with socket.create_connection((HOST, port)) as upstream:
+                if method == b"CONNECT":
+                    connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                else:
+                    path = target.removeprefix(b"http://" + place.encode())
+                    line, _, headers = rest.partition(b"\r\n")
+                    upstream.sendall(b" ".join((method, path, line)) + b"\r\nConnection: close\r\n" + headers)
+                back = threading.Thread(target=pump, args=(upstream, connection), daemon=True)
+                back.start()
+                pump(connection, upstream)
+                back.join()
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+@dataclass
 class SftpServer:
     port: int
     root: Path
@@ -113,6 +194,7 @@ class SftpServer:
     operations: list[str] = field(default_factory=list)
     posix_rename: bool = True
     public_keys: set[str] = field(default_factory=set)  # type and key, without comment
+    host_keys: list[str] = field(default_factory=list)  # likewise, in the order of the kinds asked for
 
     def authorize(self, public_key: Path) -> None:
         self.public_keys.add(" ".join(public_key.read_text().split()[:2]))
@@ -120,14 +202,17 @@ class SftpServer:
 
 @contextmanager
 def sftp_server(
-    folder: Path, passphrase: str | None = None, password: str | None = None
+    folder: Path,
+    passphrase: str | None = None,
+    password: str | None = None,
+    host_keys: Sequence[str] = ("ssh-ed25519",),
 ) -> Iterator[SftpServer]:
     """asyncssh's server for user `loader`; files lie in `folder`/files, keys beside them."""
     import asyncssh
 
     root = folder / "files"
     root.mkdir(parents=True)
-    host_key = asyncssh.generate_private_key("ssh-ed25519")
+    server_keys = [asyncssh.generate_private_key(kind) for kind in host_keys]
     user_key = asyncssh.generate_private_key("ssh-ed25519")
     key_file = folder / "id_ed25519"
     key_file.write_bytes(user_key.export_private_key("openssh", passphrase))
@@ -206,15 +291,20 @@ def sftp_server(
 
     async def listen() -> Any:
         return await asyncssh.listen(
-            HOST, 0, server_host_keys=[host_key], server_factory=Login, sftp_factory=Files, reuse_address=True
+            HOST,
+            0,
+            server_host_keys=server_keys,
+            server_factory=Login,
+            sftp_factory=Files,
+            reuse_address=True,
         )
 
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     server = asyncio.run_coroutine_threadsafe(listen(), loop).result(20)
     state.port = server.get_port()
-    public = host_key.export_public_key().decode().strip()
-    state.known_hosts.write_text(f"[{HOST}]:{state.port} {public}\n")
+    state.host_keys = [" ".join(_words(key)[:2]) for key in server_keys]
+    state.known_hosts.write_text(f"[{HOST}]:{state.port} {state.host_keys[0]}\n")
     try:
         yield state
     finally:
@@ -374,8 +464,8 @@ class Certificate:
     certificate: Path  # with its key
 
 
-def make_certificate(folder: Path, name: str = "test") -> Certificate:
-    """An authority, and a certificate of it for 127.0.0.1."""
+def make_certificate(folder: Path, name: str = "test", hosts: Sequence[str] = ("localhost",)) -> Certificate:
+    """An authority, and a certificate of it for 127.0.0.1 and these names."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -409,7 +499,7 @@ def make_certificate(folder: Path, name: str = "test") -> Certificate:
         builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, HOST)]), key.public_key())
         .add_extension(
             x509.SubjectAlternativeName(
-                [x509.IPAddress(ipaddress.ip_address(HOST)), x509.DNSName("localhost")]
+                [x509.IPAddress(ipaddress.ip_address(HOST)), *(x509.DNSName(host) for host in hosts)]
             ),
             critical=False,
         )

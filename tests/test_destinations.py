@@ -25,10 +25,12 @@ from servers import (
     HOST,
     Certificate,
     FtpServer,
+    Proxy,
     S3Server,
     SftpServer,
     ftp_server,
     make_certificate,
+    proxy_server,
     s3_server,
     sftp_server,
 )
@@ -48,7 +50,7 @@ SECRETS = (PASSWORD, "AKIAEXAMPLEKEY", "very-secret-key", "open-sesame")
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for variable in list(os.environ):
-        if variable.startswith("AWS_"):
+        if variable.startswith("AWS_") or variable.upper().endswith("_PROXY"):
             monkeypatch.delenv(variable)
     for variable, value in {
         "AWS_ACCESS_KEY_ID": "AKIAEXAMPLEKEY",
@@ -84,7 +86,7 @@ def s3(_s3: S3Server) -> Iterator[S3Server]:
     _s3.requests.clear()
     _s3.headers.clear()
     yield _s3
-    _s3.fault = None
+    _s3.fault, _s3.role_expires_in = None, None
     for upload in client.list_multipart_uploads(Bucket="clients").get("Uploads", ()):
         client.abort_multipart_upload(Bucket="clients", Key=upload["Key"], UploadId=upload["UploadId"])
     for found in client.list_objects_v2(Bucket="clients").get("Contents", ()):
@@ -532,6 +534,147 @@ def test_s3_role_is_assumed(
     check_line(caught.value, f"may not assume {role}", "`role_arn`")
 
 
+@pytest.mark.parametrize("by", ["role_arn", "profile"])
+def test_s3_credentials_of_a_role_are_renewed(
+    s3: S3Server, opened: Callable[..., Destination], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """In the middle of an upload; also where AWS's own configuration names the role."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", s3.endpoint)
+    role = "arn:aws:iam::123456789012:role/adobe-upload"
+    config = tmp_path / "aws-config"
+    config.write_text(f"[profile adobe]\nrole_arn = {role}\ncredential_source = Environment\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    tokens: list[str] = []
+
+    def expire(environ: dict[str, Any]) -> tuple[int, str] | None:
+        """A token is good for two requests."""
+        token = environ.get("HTTP_X_AMZ_SECURITY_TOKEN")
+        if token:
+            tokens.append(token)
+        return (400, "ExpiredToken") if token and tokens.count(token) > 2 else None
+
+    s3.fault = expire
+    s3.role_expires_in = 60  # so soon that the next request needs a new one
+    part = make_part(tmp_path, 26 * MIB)
+    given = {"role_arn": role} if by == "role_arn" else {"profile": "adobe"}
+    opened(**s3_settings(s3, max_concurrency=1, **given)).put(part, KEY)
+    assert len(set(tokens)) >= len(tokens) / 2 >= 4
+    assert s3.requests.count("POST /") == len(set(tokens))
+
+
+AWS_HOSTS = ["*.s3.amazonaws.com", "*.s3.us-east-1.amazonaws.com", "*.s3.eu-west-1.amazonaws.com"]
+
+
+@pytest.fixture
+def aws(tmp_path: Path) -> Iterator[tuple[S3Server, Proxy, dict[str, Any]]]:
+    """AWS's own host names, which a proxy leads to a server of ours; settings that have no `endpoint_url`."""
+    own = make_certificate(tmp_path / "aws", "aws", AWS_HOSTS)
+    with s3_server(own.certificate) as server, proxy_server({}) as proxy:
+        import boto3
+
+        client = boto3.client(
+            "s3", endpoint_url=server.endpoint, region_name="us-east-1", verify=str(own.ca_file)
+        )
+        client.create_bucket(Bucket="clients")
+        port = int(server.endpoint.rpartition(":")[2])
+        proxy.hosts = {name.replace("*", "clients"): port for name in AWS_HOSTS}
+        yield (
+            server,
+            proxy,
+            {"type": "s3", "bucket": "clients", "ca_file": str(own.ca_file), "retries": {"max_attempts": 1}},
+        )
+        for found in client.list_objects_v2(Bucket="clients").get("Contents", ()):
+            client.delete_object(Bucket="clients", Key=found["Key"])
+        client.delete_bucket(Bucket="clients")
+        client.close()
+
+
+@pytest.mark.parametrize("answer", [(301, "PermanentRedirect"), (307, "TemporaryRedirect")])
+def test_s3_bucket_of_another_region(
+    aws: tuple[S3Server, Proxy, dict[str, Any]],
+    opened: Callable[..., Destination],
+    tmp_path: Path,
+    answer: tuple[int, str],
+) -> None:
+    """Found by itself where the store names the region, else one line."""
+    server, proxy, settings = aws
+    server.fault = lambda environ: answer if "/us-east-1/" in environ.get("HTTP_AUTHORIZATION", "") else None
+    with pytest.raises(DeliveryError) as caught:
+        opened(**settings, proxy=proxy.url).put(make_part(tmp_path), KEY)
+    check_line(caught.value, KEY, "redirects without naming a region", "`endpoint_url`", "`region`")
+    proxy.asked_for.clear()
+    server.fault_headers = [("x-amz-bucket-region", "eu-west-1")]
+    opened(**settings, proxy=proxy.url).put(make_part(tmp_path), KEY)
+    assert {"clients.s3.amazonaws.com:443", "clients.s3.eu-west-1.amazonaws.com:443"} == set(proxy.asked_for)
+    proxy.asked_for.clear()
+    opened(**settings, proxy=proxy.url, region="eu-west-1").put(make_part(tmp_path), KEY)
+    assert {"clients.s3.eu-west-1.amazonaws.com:443"} == set(proxy.asked_for)
+
+
+def test_s3_proxies(
+    aws: tuple[S3Server, Proxy, dict[str, Any]],
+    opened: Callable[..., Destination],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """HTTPS_PROXY and NO_PROXY count, `proxy` counts more; a refusal names the one that refused."""
+    server, proxy, settings = aws
+    part = make_part(tmp_path)
+    monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", f"//me:{PASSWORD}@"))
+    opened(**settings).put(part, KEY)
+    assert len(proxy.asked_for) >= 1
+    for refusal in ("407 Proxy Authentication Required", "403 Forbidden"):
+        proxy.refusal = refusal
+        with pytest.raises(DeliveryError) as caught:
+            opened(**settings).put(part, KEY)
+        check_line(caught.value, f"the proxy refuses the connection ({refusal}); check HTTPS_PROXY")
+    proxy.asked_for.clear()
+    monkeypatch.setenv("NO_PROXY", ".amazonaws.com,127.0.0.1")
+    with pytest.raises(DeliveryError) as caught:
+        opened(**settings).put(part, KEY)
+    check_line(caught.value, "AWS can't be reached", "`proxy`")
+    opened(**settings, endpoint_url=server.endpoint).check()
+    assert proxy.asked_for == []
+    with pytest.raises(DeliveryError) as caught:
+        opened(**settings, proxy=proxy.url).put(part, KEY)
+    check_line(
+        caught.value, "the proxy refuses the connection (403 Forbidden); check `proxy` in destinations"
+    )
+
+
+def test_s3_addressing_style(s3: S3Server, opened: Callable[..., Destination], tmp_path: Path) -> None:
+    """By a proxy that knows the host's name, since there is none for every bucket on this machine."""
+    port = int(s3.endpoint.rpartition(":")[2])
+    with proxy_server({"store": port, "clients.store": port}) as proxy:
+        settings = s3_settings(s3, endpoint_url="http://store", tls=False, proxy=proxy.url)
+        for style, host in (("auto", "store"), ("path", "store"), ("virtual", "clients.store")):
+            proxy.asked_for.clear()
+            opened(**settings, addressing_style=style).put(make_part(tmp_path), f"{KEY}.{style}")
+            assert set(proxy.asked_for) == {host}
+        proxy.refusal = "407 Proxy Authentication Required"
+        with pytest.raises(DeliveryError) as caught:
+            opened(**settings).put(make_part(tmp_path), KEY)
+        check_line(caught.value, "the proxy refuses the connection (407); check `proxy`")
+
+
+@pytest.mark.parametrize("size", [100_000, 11 * MIB])
+def test_s3_store_that_refuses_checksum_trailers(
+    s3: S3Server, opened: Callable[..., Destination], tmp_path: Path, size: int
+) -> None:
+    """As many stores other than AWS do: nothing needs to be set for them."""
+
+    def refuse(environ: dict[str, Any]) -> tuple[int, str] | None:
+        asked = ("HTTP_X_AMZ_TRAILER", "HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", "HTTP_X_AMZ_CHECKSUM_ALGORITHM")
+        return (501, "NotImplemented") if any(name in environ for name in asked) else None
+
+    s3.fault = refuse
+    part = make_part(tmp_path, size)
+    assert opened(**s3_settings(s3)).put(part, KEY).checksum == part.sha256
+    with pytest.raises(DeliveryError) as caught:
+        opened(**s3_settings(s3, request_checksum_calculation="when_supported")).put(part, f"{KEY}.2")
+    check_line(caught.value, "NotImplemented", "`request_checksum_calculation: when_required`")
+
+
 def test_s3_over_tls_with_an_own_authority(
     opened: Callable[..., Destination],
     tmp_path: Path,
@@ -786,6 +929,115 @@ def test_sftp_changed_host_key(sftp: SftpServer, opened: Callable[..., Destinati
         opened(**sftp_settings(sftp, retries=3)).put(make_part(tmp_path), KEY)
     check_line(caught.value, "the host key has changed", f"ssh-keygen -R '[{HOST}]:{sftp.port}'")
     assert sftp.operations == []
+
+
+def new_host_key(kind: str) -> str:
+    import asyncssh
+
+    return asyncssh.generate_private_key(kind).export_public_key().decode().strip()
+
+
+def test_sftp_known_hosts_as_ssh_reads_it(
+    opened: Callable[..., Destination], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several kinds and several keys of one kind, whichever comes first; hashed names, patterns, markers, comments."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    old_ed25519, old_ecdsa = new_host_key("ssh-ed25519"), new_host_key("ecdsa-sha2-nistp256")
+    with sftp_server(tmp_path / "sftp", host_keys=("ssh-rsa", "ssh-ed25519")) as server:
+        rsa, ed25519 = server.host_keys
+        place = f"[{HOST}]:{server.port}"
+        hashed = tmp_path / "hashed"
+        hashed.write_text(f"{place} {rsa}\n")
+        subprocess.run(["ssh-keygen", "-q", "-H", "-f", hashed], check=True, capture_output=True)
+        assert HOST not in hashed.read_text()
+        for lines in (
+            [f"{place} {rsa}"],  # the server would rather show its Ed25519 key
+            [f"{place} {old_ecdsa}", f"{place} {rsa}"],  # a kind that it has no more
+            [f"{place} {ed25519}", f"{place} {rsa}"],
+            [f"{place} {old_ed25519}", f"{place} {ed25519}"],  # a new key, announced while the old one held
+            [hashed.read_text()],
+            [f"other.example.com,{HOST},10.0.0.1 {rsa} a comment"],  # without the port
+            [f"*.example.com,[127.0.0.*]:{server.port} {rsa}"],
+            [f"[127.0.0.?]:* {rsa}"],
+            ["# comment", "", "garbage", "@cert-authority *.example.com " + rsa, f"\t {place}\t{rsa}"],
+            [
+                "other.example.com ssh-ed25519 AAAAgarbage",
+                f"{place} sk-new@example.com AAAA",
+                f"{place} {rsa}",
+            ],
+            [f"@revoked {place} {ed25519}", f"{place} {rsa}"],
+        ):
+            server.known_hosts.write_text("\n".join(lines))
+            opened(**sftp_settings(server)).check()
+        for lines, said in (
+            ([f"{place} {old_ecdsa}"], "the host key has changed: it is ssh-"),
+            ([f"{place} {old_ed25519}", f"{place} {rsa}"], "the host key has changed: it is ssh-ed25519"),
+            ([f"[*]:*,!{place} {rsa}"], f"{HOST}:{server.port} is not in"),
+            ([f"@revoked * {ed25519}", f"{place} {ed25519}"], "ssh-ed25519 SHA256:"),
+            ([f"@cert-authority {place} {ed25519}"], "is not in"),
+        ):
+            server.known_hosts.write_text("\n".join(lines))
+            with pytest.raises(DeliveryError) as caught:
+                opened(**sftp_settings(server)).check()
+            check_line(caught.value, said)
+        assert server.operations == []
+        for damaged in ("AAAAC3NzaC1lZDI1NTE5", "AAAA!", "c3NoLWVkMjU1MTk="):
+            server.known_hosts.write_text(f"# ours\n{place} ssh-ed25519 {damaged}\n")
+            with pytest.raises(ConfigError) as caught_config:
+                opened(**sftp_settings(server)).check()
+            check_line(
+                caught_config.value, "`known_hosts`", "the key in line 2 can't be read", "ssh-keygen -R"
+            )
+        with pytest.raises(ConfigError) as caught_config:
+            opened(**sftp_settings(server, known_hosts=str(tmp_path))).check()
+        check_line(caught_config.value, "`known_hosts`", "Is a directory")
+
+
+@contextlib.contextmanager
+def ssh_agent(folder: Path) -> Iterator[str]:
+    """A real ssh-agent; yields its socket."""
+    socket = str(folder / "agent")
+    with subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.PIPE) as agent:
+        assert agent.stdout is not None
+        agent.stdout.readline()  # it listens
+        try:
+            yield socket
+        finally:
+            agent.terminate()
+
+
+def test_sftp_keys_of_ssh_agent(
+    opened: Callable[..., Destination], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after keys that the server does not take."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with sftp_server(tmp_path / "sftp") as server, tempfile.TemporaryDirectory() as folder:
+        with pytest.raises(ConfigError) as caught:
+            opened(**sftp_settings(server, key_file=None)).check()
+        check_line(caught.value, "`key_file` is missing", "SSH_AUTH_SOCK is not set", "`password_env`")
+        with ssh_agent(Path(folder)) as socket:
+            monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+            with pytest.raises(ConfigError) as caught:
+                opened(**sftp_settings(server, key_file=None)).check()
+            check_line(caught.value, "ssh-agent has no key")
+            for kind in ("ecdsa", "rsa"):
+                other = tmp_path / kind
+                subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", other], check=True)
+                subprocess.run(["ssh-add", "-q", other], check=True)
+            with pytest.raises(DeliveryError) as refused:
+                opened(**sftp_settings(server, key_file=None)).check()
+            check_line(refused.value, "refuses user loader with the keys of ssh-agent")
+            server.key_file.chmod(0o600)
+            subprocess.run(["ssh-add", "-q", server.key_file], check=True)
+            opened(**sftp_settings(server, key_file=None)).put(make_part(tmp_path), KEY)
+            # a `key_file` that is given is the one that counts
+            with pytest.raises(DeliveryError) as refused:
+                opened(**sftp_settings(server, key_file=str(other))).check()
+            check_line(refused.value, "`key_file`")
+        with pytest.raises(ConfigError) as caught:
+            opened(**sftp_settings(server, key_file=None)).check()
+        check_line(caught.value, "ssh-agent")
+        assert (server.root / KEY).exists()
 
 
 def test_sftp_wrong_user_or_key(sftp: SftpServer, opened: Callable[..., Destination], tmp_path: Path) -> None:
@@ -1398,6 +1650,19 @@ def test_defaults_that_depend_on_others(raw: dict[str, Any], setting: str, value
         ({"type": "s3", "bucket": "b", "sse_kms_key_id": "k"}, "key `sse_kms_key_id` needs `sse: aws:kms`"),
         ({"type": "s3", "bucket": "b", "external_id": "k"}, "key `external_id` needs `role_arn`"),
         ({"type": "s3", "bucket": "b", "endpoint_url": "minio"}, "key `endpoint_url` is an address such as"),
+        ({"type": "s3", "bucket": "b", "endpoint_url": "https://[minio"}, "key `endpoint_url` is an address"),
+        (
+            {"type": "s3", "bucket": "b", "endpoint_url": "https://minio:port"},
+            "key `endpoint_url` is an addr",
+        ),
+        (
+            {"type": "s3", "bucket": "b", "proxy": "proxy.example.com:3128"},
+            "key `proxy` is an address such as",
+        ),
+        (
+            {"type": "s3", "bucket": "b", "proxy": "socks5://proxy"},
+            "key `proxy` is an address such as http://",
+        ),
         ({"type": "s3", "bucket": "b", "endpoint_url": "http://minio:9000"}, "unencrypted; use https://"),
         (
             {"type": "s3", "bucket": "b", "endpoint_url": f"https://a:{PASSWORD}@b"},

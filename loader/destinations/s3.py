@@ -25,9 +25,9 @@ from loader.destinations.settings import S3Settings
 from loader.errors import AamError, ConfigError, DeliveryError
 
 if TYPE_CHECKING:
-    from boto3.session import Session
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.session import Session
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
@@ -54,15 +54,6 @@ _WRONG_KEY = {
     "UnrecognizedClientException",
 }
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
-_CLOCK = {"RequestTimeTooSkewed", "RequestExpired"}
-_OTHER_REGION = {
-    "301",
-    "AuthorizationHeaderMalformed",
-    "IllegalLocationConstraintException",
-    "InvalidLocationConstraint",
-    "PermanentRedirect",
-    "TemporaryRedirect",
-}
 _OVERLOADED = {
     "500",
     "502",
@@ -75,6 +66,29 @@ _OVERLOADED = {
 }
 _NO_TRAILERS = {"411", "MissingContentLength", "NotImplemented", "501"}
 _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
+
+
+_SAID = {
+    "NoSuchBucket": "there is no such bucket; check `bucket` or `environment` in destinations.yml",
+    "AccessControlListNotSupported": (
+        "the bucket takes no ACLs; set `acl: null`, unless it is Audience Manager's own"
+    ),
+    **dict.fromkeys(
+        ("RequestTimeTooSkewed", "RequestExpired"),
+        "this machine's clock is wrong, so that the store refuses its signatures; set the clock",
+    ),
+    **dict.fromkeys(
+        (
+            "301",
+            "AuthorizationHeaderMalformed",
+            "IllegalLocationConstraintException",
+            "InvalidLocationConstraint",
+            "PermanentRedirect",
+            "TemporaryRedirect",
+        ),
+        "the bucket is in another region; put its `region` into destinations.yml",
+    ),
+}
 
 
 class S3:
@@ -251,15 +265,25 @@ class S3:
             raise kind_of_error(f"output `{self.name}`: {uri}: {said}") from error
         except OSError as error:
             raise DeliveryError(f"output `{self.name}`: {uri}: {reason(error)}; deliver again") from error
+        except RecursionError as error:
+            # botocore asks for the region, is redirected again, asks again…
+            raise DeliveryError(
+                f"output `{self.name}`: {uri}: {self._settings.endpoint_url or 'AWS'} redirects without naming a "
+                "region; check `endpoint_url` (https:// perhaps) and `region`"
+            ) from error
 
 
 def _make_client(name: str, settings: S3Settings) -> S3Client:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
+    from botocore.session import get_session
 
     try:
-        session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
+        core = get_session()
+        session = boto3.Session(
+            botocore_session=core, profile_name=settings.profile, region_name=settings.region
+        )
         config = Config(
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
@@ -272,7 +296,7 @@ def _make_client(name: str, settings: S3Settings) -> S3Client:
         )
         region = session.region_name or "us-east-1"
         if settings.role_arn:
-            _assume_role(session, settings, config, region)
+            _assume_role(core, settings, config, region)
         return session.client(
             "s3",
             region_name=region,
@@ -289,24 +313,33 @@ def _make_client(name: str, settings: S3Settings) -> S3Client:
 
 def _assume_role(session: Session, settings: S3Settings, config: Config, region: str) -> None:
     """Make the session's credentials those of the role: fetched when needed, renewed before they expire."""
-    from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
+    from botocore.credentials import (
+        AssumeRoleCredentialFetcher,
+        CredentialProvider,
+        CredentialResolver,
+        DeferredRefreshableCredentials,
+    )
     from botocore.exceptions import NoCredentialsError
 
-    inner: Any = session._session  # boto3 has no public way to hand refreshable credentials to a session
-    source = inner.get_credentials()
+    source = session.get_component("credential_provider").load_credentials()
     if source is None:
         raise NoCredentialsError
     arguments = {"RoleSessionName": "aam-onboard"}
     if settings.external_id:
         arguments["ExternalId"] = settings.external_id
     # The checksum settings are S3's; what STS needs of the rest is the proxy, timeouts and retries.
-    create_client = partial(inner.create_client, region_name=region, config=config)
+    create_client = partial(session.create_client, region_name=region, config=config)
     fetcher = AssumeRoleCredentialFetcher(
         create_client, source, settings.role_arn or "", extra_args=arguments, cache={}
     )
-    inner._credentials = DeferredRefreshableCredentials(
-        method="assume-role", refresh_using=fetcher.fetch_credentials
-    )
+
+    class Role(CredentialProvider):
+        METHOD = "assume-role"
+
+        def load(self) -> DeferredRefreshableCredentials:
+            return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
+
+    session.register_component("credential_provider", CredentialResolver([Role()]))
 
 
 def _extra_arguments(settings: S3Settings, part: Part) -> dict[str, Any]:
@@ -427,8 +460,6 @@ def _said(error: ClientError, settings: S3Settings) -> str:
         said = (
             f"the credentials may not assume {settings.role_arn}; check `role_arn`, and its trust with Adobe"
         )
-    elif code == "NoSuchBucket":
-        said = "there is no such bucket; check `bucket` or `environment` in destinations.yml"
     elif code in _WRONG_KEY:
         said = f"wrong credentials{role} ({code}); check AWS_ACCESS_KEY_ID and its secret, or `profile`"
     elif code in _EXPIRED:
@@ -438,23 +469,25 @@ def _said(error: ClientError, settings: S3Settings) -> str:
             f"access denied{role}; ask Adobe to let these credentials write to {settings.partner_name}/ "
             "with ACL bucket-owner-full-control, or check `bucket`, `partner_name` and `role_arn`"
         )
-    elif code in _CLOCK:
-        said = "this machine's clock is wrong, so that the store refuses its signatures; set the clock"
-    elif code in _OTHER_REGION:
-        said = "the bucket is in another region; put its `region` into destinations.yml"
     elif code in _OVERLOADED:
         attempts = settings.retries.max_attempts
         said = f"the store answers {code}, in {attempts} attempts; deliver again later, or raise `retries`"
+    elif code == "407":
+        said = f"the proxy refuses the connection (407); check {_where_the_proxy_stands(settings)}"
     elif code in _NO_TRAILERS:
         said = f"the store answers {code}; set `request_checksum_calculation: when_required`"
     elif code in _DAMAGED:
         said = f"the store received damaged bytes ({code}); deliver again"
-    elif code == "AccessControlListNotSupported":
-        said = "the bucket takes no ACLs; set `acl: null`, unless it is Audience Manager's own"
+    elif code in _SAID:
+        said = _SAID[code]
     else:
         message = str(error.response.get("Error", {}).get("Message", ""))
         said = f"the store refuses {error.operation_name}: {code} {' '.join(message.split())[:200]}".strip()
     return said
+
+
+def _where_the_proxy_stands(settings: S3Settings) -> str:
+    return "`proxy` in destinations.yml" if settings.proxy else "HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
 
 
 def _said_before_the_store(error: BotoCoreError, settings: S3Settings) -> tuple[type[AamError], str]:
@@ -474,7 +507,11 @@ def _said_before_the_store(error: BotoCoreError, settings: S3Settings) -> tuple[
             kind = ConfigError
             said = f"profile `{settings.profile}` is not in ~/.aws/config; check `profile` and AWS_PROFILE"
         case e.ProxyConnectionError() | e.InvalidProxiesConfigError():
-            said = "the proxy does not answer; check `proxy` in destinations.yml"
+            answer = re.search(
+                "Tunnel connection failed: ([0-9]{3}[A-Za-z -]*)", str(error.kwargs.get("error"))
+            )
+            problem = f"refuses the connection ({answer[1].strip()})" if answer else "does not answer"
+            said = f"the proxy {problem}; check {_where_the_proxy_stands(settings)}"
         case e.SSLError():
             said = f"the certificate of {where} does not verify; check `endpoint_url`, or name its `ca_file`"
         case e.ConnectTimeoutError() | e.EndpointConnectionError():
