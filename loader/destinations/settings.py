@@ -252,7 +252,7 @@ def parse_destination(name: str, raw: dict[str, Any], base: Path | None = None) 
 
 def _filled(raw: Any, key: str, by_environment: dict[Environment, str]) -> Any:
     """The raw settings with what `environment` stands for, unless it is given."""
-    if not isinstance(raw, dict) or raw.get(key) or raw.get("environment") not in by_environment:
+    if not isinstance(raw, dict) or raw.get(key) or str(raw.get("environment")) not in by_environment:
         return raw
     return {**raw, key: by_environment[raw["environment"]]}
 
