@@ -27,19 +27,48 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _given(param: typer.CallbackParam, value: Any) -> Any:
+    """An option as it is, unless it is empty or no text: `--to "$DEST"` without DEST is not the default destination."""
+    from loader.reading import is_text
+
+    for text in value if isinstance(value, (list, tuple)) else [value]:
+        if text == "":
+            raise ConfigError(f"{param.opts[0]} is empty: give it a value, or leave it out")
+        if isinstance(text, str) and not is_text(text):
+            raise ConfigError(f"{param.opts[0]} {text!a}: this is no UTF-8 text")
+    return value
+
+
+def _given_path(param: typer.CallbackParam, value: Any) -> Any:
+    return None if value is None else Path(_given(param, value))
+
+
+def _text_option(*names: str, help: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help, callback=_given, **more)
+
+
+def _path_option(*names: str, help: str, **more: Any) -> Any:
+    # read as a text, for an empty path would be the folder one is in
+    return typer.Option(*names, help=help, callback=_given_path, parser=str, **more)
+
+
 ProjectDir = Annotated[
-    Path, typer.Option("--project-dir", help="The folder of dbt_project.yml.", envvar="AAM_PROJECT_DIR")
+    Path,
+    _path_option(
+        "--project-dir", help="The folder of dbt_project.yml.", envvar="AAM_PROJECT_DIR", metavar="PATH"
+    ),
 ]
-Target = Annotated[str | None, typer.Option("--target", help="dbt's target: an output of profiles.yml.")]
-To = Annotated[str | None, typer.Option("--to", help="The destination: an output of destinations.yml.")]
+Target = Annotated[str | None, _text_option("--target", help="dbt's target: an output of profiles.yml.")]
+To = Annotated[str | None, _text_option("--to", help="The destination: an output of destinations.yml.")]
 Select = Annotated[
-    list[str] | None, typer.Option("--select", "-s", help="Only these feeds or ID syncs; may be repeated.")
+    list[str] | None, _text_option("--select", "-s", help="Only these feeds or ID syncs; may be repeated.")
 ]
 Full = Annotated[bool, typer.Option("--full", help="Every user with all signals, as .overwrite files.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts; logs stay on stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Pass every guard; recorded with the delivery.")]
 ForceFeed = Annotated[
-    list[str] | None, typer.Option("--force-feed", help="Pass the guards of this feed; may be repeated.")
+    list[str] | None, _text_option("--force-feed", help="Pass the guards of this feed; may be repeated.")
 ]
 Check = Annotated[
     bool | None,
@@ -61,7 +90,7 @@ def run(
     force: Force = False,
     force_feed: ForceFeed = None,
     check: Check = None,
-    variables: Annotated[str, typer.Option("--vars", help="Vars for dbt, as YAML or JSON.")] = "{}",
+    variables: Annotated[str, _text_option("--vars", help="Vars for dbt, as YAML or JSON.")] = "{}",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Without dbt's own output.")] = False,
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
@@ -90,7 +119,7 @@ def plan(
     full: Full = False,
     rejected: Annotated[
         str | None,
-        typer.Option("--rejected", metavar="FEED", help="Samples of this feed's rejected rows instead."),
+        _text_option("--rejected", metavar="FEED", help="Samples of this feed's rejected rows instead."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -105,12 +134,13 @@ def plan(
 
     place = find_place(project_dir, target, to)
     feeds = place.project.select(select)
-    if rejected:
-        place.project.select([rejected])
+    if rejected is not None and rejected not in place.project.feed_names:
+        place.project.select([rejected], "--rejected")
+        raise ConfigError(f"--rejected {rejected}: one feed at a time")
     warehouse = open_warehouse(place.target, place.warehouse, read_only=True)
     try:
         plans = make_plan(warehouse, place.project, feeds, full=full)
-        if rejected:
+        if rejected is not None:
             samples = state.rejected_samples(warehouse, place.project, rejected)
             output.show_rejected(place.project.rules, rejected, samples, as_json)
             return
@@ -130,7 +160,7 @@ def deliver(
     force_feed: ForceFeed = None,
     check: Check = None,
     abandon: Annotated[
-        str | None, typer.Option("--abandon", metavar="ID", help="Give this open delivery up instead.")
+        str | None, _text_option("--abandon", metavar="ID", help="Give this open delivery up instead.")
     ] = None,
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
@@ -147,7 +177,7 @@ def deliver(
     feeds = place.project.select(select)
     with output.progress() as on_progress:
         options = _options(full, check, force, force_feed, on_progress, place.project.select)
-        if abandon:
+        if abandon is not None:
             with locked(place, feeds, options) as held:
                 given_up = delivery.abandon(held, abandon)
             output.say(f"delivery {given_up.delivery_id} is abandoned; the next run sends what is missing")
@@ -165,7 +195,7 @@ def status(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Look at the destination for files that were picked up.")
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", help="How many deliveries.", min=1)] = 20,
+    limit: Annotated[int, typer.Option("--limit", help="How many deliveries.", min=1, max=1_000_000)] = 20,
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
 ) -> None:
@@ -206,19 +236,27 @@ def check(
         typer.Argument(metavar="FILE...", help="Files or globs; - reads standard input, with --name."),
     ],
     name: Annotated[
-        str | None, typer.Option("--name", help="The file name that standard input would have.")
+        str | None, _text_option("--name", help="The file name that standard input would have.")
     ] = None,
     decrypt: Annotated[
         bool, typer.Option("--decrypt", help="Read PGP files with the secret keys of your keyring.")
     ] = False,
     taxonomy: Annotated[
         Path | None,
-        typer.Option("--taxonomy", help="CSV of traits.", show_default="seeds/traits.csv of the project"),
+        _path_option(
+            "--taxonomy",
+            help="CSV of traits.",
+            metavar="FILE",
+            show_default="seeds/traits.csv of the project",
+        ),
     ] = None,
     errors: Annotated[
         Path | None,
-        typer.Option("--errors", metavar="FILE", help="Write the refused lines with reasons, as TSV."),
+        _path_option("--errors", metavar="FILE", help="Write the refused lines with reasons, as TSV."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --errors replace a file that is there.")
+    ] = False,
     project_dir: ProjectDir = Path(),
     as_json: Json = False,
 ) -> None:
@@ -229,22 +267,32 @@ def check(
     from loader.check import CheckReport, check_file, check_files, find_files
     from loader.config import load_project
 
+    if errors is not None and errors.is_file() and not overwrite:
+        raise ConfigError(f"--errors {errors}: the file is there already; name another, or add --overwrite")
     project = load_project(project_dir)
     default = project_dir / "seeds" / "traits.csv"
     traits = taxonomy or (default if default.is_file() else None)
-    if files == ["-"]:
-        if name is None:
-            raise ConfigError("standard input has no name; give the one that the file would have with --name")
-        stdin = sys.stdin.buffer
-        report = CheckReport(
-            [check_file(stdin, name, project.rules, taxonomy=traits, errors_to=errors, decrypt=decrypt)]
-        )
-    elif name is not None:
-        raise ConfigError("--name goes with standard input: aam check - --name NAME")
-    else:
-        report = check_files(
-            find_files(files), project.rules, taxonomy=traits, errors_to=errors, decrypt=decrypt
-        )
+    try:
+        if files == ["-"]:
+            if name is None:
+                raise ConfigError(
+                    "standard input has no name; give the one that the file would have with --name"
+                )
+            stdin = sys.stdin.buffer
+            report = CheckReport(
+                [check_file(stdin, name, project.rules, taxonomy=traits, errors_to=errors, decrypt=decrypt)]
+            )
+        elif name is not None:
+            raise ConfigError("--name goes with standard input: aam check - --name NAME")
+        else:
+            report = check_files(
+                find_files(files), project.rules, taxonomy=traits, errors_to=errors, decrypt=decrypt
+            )
+    except OSError as error:
+        if errors is None or error.filename is not None:
+            raise
+        # what a full disk says, while lines are written or at the end
+        raise ConfigError(f"the errors file {errors} can't be written: {error.strerror}") from None
     output.show_check(report, as_json)
     sys.exit(0 if report.ok else 1)
 
@@ -252,14 +300,14 @@ def check(
 @app.command("id-sync-url")
 def id_sync_url(
     dpid: Annotated[int, typer.Option("--dpid", help="The data source of the ID.", min=0)],
-    user_id: Annotated[str, typer.Option("--id", help="The ID as it stands in your data, not encoded.")],
+    user_id: Annotated[str, _text_option("--id", help="The ID as it stands in your data, not encoded.")],
     redirect: Annotated[
-        str | None, typer.Option("--redirect", help="Where to go next; ${DD_UUID} stands for the AAM UUID.")
+        str | None, _text_option("--redirect", help="Where to go next; ${DD_UUID} stands for the AAM UUID.")
     ] = None,
     gdpr: Annotated[
         int | None, typer.Option("--gdpr", help="1 where GDPR applies, else 0.", min=0, max=1)
     ] = None,
-    gdpr_consent: Annotated[str | None, typer.Option("--gdpr-consent", help="The consent string.")] = None,
+    gdpr_consent: Annotated[str | None, _text_option("--gdpr-consent", help="The consent string.")] = None,
     project_dir: ProjectDir = Path(),
 ) -> None:
     """Print the URL that synchronises one ID over HTTP.
@@ -282,6 +330,7 @@ def main() -> None:
     # What is imported stays: to look through it for garbage again and again takes an eighth of the start.
     gc.set_threshold(100_000, 20, 20)
     try:
+        _require_set("AAM_PROJECT_DIR", "AAM_LOG_FORMAT")
         app()
     except AamError as error:
         output.complain(str(error))
@@ -309,19 +358,27 @@ def _options(
 ) -> Options:
     from loader.delivery import Options
 
-    force_feeds = tuple(select(force_feed)) if force_feed else ()
+    force_feeds = tuple(select(force_feed, "--force-feed")) if force_feed else ()
     return Options(full, check, force, force_feeds, on_progress)
 
 
-def _variables(text: str) -> dict[str, object]:
-    import yaml
+def _require_set(*names: str) -> None:
+    """The command line takes an empty variable for none."""
+    for name in names:
+        if os.environ.get(name) == "":
+            raise ConfigError(f"{name} is empty: give it a value, or unset it")
 
+
+def _variables(text: str) -> dict[str, object]:
+    import json
+
+    from loader.reading import parse_yaml, shown
+
+    found = parse_yaml(text, f"--vars {shown(text)}")
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError:
-        found = None
-    if not isinstance(found, dict):
-        raise ConfigError(f"--vars {text}: expected YAML such as 'demo: true'")
+        json.dumps(found, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ConfigError(f"--vars {shown(text)}: put dates and numbers without end in quotes") from None
     return found
 
 
