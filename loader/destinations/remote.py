@@ -133,7 +133,10 @@ class Remote:
 
     def head(self, key: str) -> Stored | None:
         """Size only: these protocols know no checksum that all servers have."""
-        size = self._try(lambda session: session.size(self._path(key)), self.uri(key))
+        try:
+            size = self._try(lambda session: session.size(self._path(key)), self.uri(key))
+        except RefusedError as refusal:
+            raise CannotListError(str(refusal)) from refusal
         return None if size is None else Stored(key, size)
 
     def list(self, prefix: str) -> Iterator[Stored]:
