@@ -1286,6 +1286,28 @@ def test_sftp_folder_refused_and_listing_refused(
         list(destination.list(""))
 
 
+def test_sftp_chroot_whose_top_is_not_ours(
+    sftp: SftpServer, opened: Callable[..., Destination], tmp_path: Path
+) -> None:
+    """As sshd demands it: only a folder below may be written to."""
+    (sftp.root / "in").mkdir()
+
+    def refuse(operation: str, about: Any) -> None:
+        if operation in ("mkdir", "open") and "/in/" not in about:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    sftp.fault = refuse
+    with pytest.raises(DeliveryError) as caught:
+        opened(**sftp_settings(sftp, directory="/")).put(make_part(tmp_path), KEY)
+    check_line(caught.value, "won't create folder /acme: Permission denied", "`directory`", "`layout: flat`")
+    with pytest.raises(DeliveryError) as caught:
+        opened(**sftp_settings(sftp, layout="flat")).put(make_part(tmp_path), NAME)
+    check_line(caught.value, "won't write .ftp_dpm")
+    opened(**sftp_settings(sftp, directory="/in")).put(make_part(tmp_path), KEY)
+    opened(**sftp_settings(sftp, directory="/in/", layout="flat")).put(make_part(tmp_path), NAME)
+    assert (sftp.root / "in" / KEY).exists() and (sftp.root / "in" / NAME).exists()
+
+
 def test_sftp_where_nobody_may_read(
     sftp: SftpServer, opened: Callable[..., Destination], tmp_path: Path
 ) -> None:

@@ -231,7 +231,13 @@ class Remote:
         made = self._folder
         for step in folder.split("/") if folder else ():
             made += step
-            session.make_folder(made)
+            try:
+                session.make_folder(made)
+            except ServerRefusal as refusal:
+                # As in a chroot, whose top belongs to root.
+                raise ServerRefusal(
+                    f"{refusal}; name the folder that you may write to with `directory`, or say `layout: flat`"
+                ) from refusal
             made += "/"
 
     def _below(self, folder: str, wanted: str) -> Iterator[Stored]:
