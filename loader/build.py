@@ -77,8 +77,7 @@ class _Failure:
 
 def _failed_nodes(project: Project, began: float) -> list[_Failure]:
     """Models and tests that failed in this build."""
-    folder = project.root / os.environ.get("DBT_TARGET_PATH", "target")
-    path = folder / "run_results.json"
+    path = project.target_path / "run_results.json"
     try:
         if path.stat().st_mtime < began:
             return []

@@ -144,7 +144,7 @@ def plan(
             samples = state.rejected_samples(warehouse, place.project, rejected)
             output.show_rejected(place.project.rules, rejected, samples, as_json)
             return
-        output.show_plan(place.project, plans, state.id_mismatches(warehouse), as_json)
+        output.show_plan(place.project, plans, state.id_mismatches(warehouse, place.project), as_json)
     finally:
         warehouse.close()
 

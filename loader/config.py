@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
 from loader.destinations.settings import DestinationSettings, parse_destination
 from loader.errors import ConfigError
@@ -209,6 +209,12 @@ class Vars(SomeSettings):
     rules: list[Rule]
     plain: Plain = Plain()
 
+    @field_validator("feeds", "id_syncs", "data_sources", "guards", "plain", mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        """A key with nothing behind it is what is left when all that stood there is a comment."""
+        return {} if value is None else value
+
 
 class Project(BaseModel):
     """A dbt project on disk with its vars."""
@@ -218,6 +224,8 @@ class Project(BaseModel):
     root: Path
     profile: str
     inbound_schema: str
+    identity_schema: str
+    target_path: Path
     vars: Vars
 
     @property
@@ -278,6 +286,7 @@ class _ProjectFile(SomeSettings):
     name: Text
     profile: Text | None = None
     model_paths: list[Text] = Field(default=["models"], validation_alias="model-paths")
+    target_path: Text = Field(default="target", validation_alias="target-path")
     models: dict[str, Any] | None = None
     vars: dict[str, Any] | None = None
 
@@ -288,10 +297,17 @@ class _Folder(SomeSettings):
     custom_schema: Text | None = Field(None, validation_alias=AliasChoices("+schema", "schema"))
 
 
-class _Folders(SomeSettings):
+class _Folders(_Folder):
     """The settings of the project's models."""
 
     inbound: _Folder | None = None
+    identity: _Folder | None = None
+
+    def schema_of(self, folder: Literal["inbound", "identity"]) -> str:
+        """Where dbt puts the models of a folder: the nearest schema counts; dbt knows no vars of the file there."""
+        own: _Folder | None = getattr(self, folder)
+        schema = (own and own.custom_schema) or self.custom_schema or folder
+        return str(render(schema, f"{PROJECT_FILE}: schema of {folder}", variables={})).strip()
 
 
 def load_project(root: Path) -> Project:
@@ -308,11 +324,15 @@ def load_project(root: Path) -> Project:
     given = file.vars or {}
     own = read_as(dict[str, Any], given.get(file.name) or {}, PROJECT_FILE, "vars", file.name)
     folders = read_as(_Folders, (file.models or {}).get(file.name) or {}, PROJECT_FILE, "models", file.name)
-    schema = render(folders.inbound and folders.inbound.custom_schema, f"{PROJECT_FILE}: schema of inbound")
+    target_path = os.environ.get("DBT_TARGET_PATH") or render(
+        file.target_path, f"{PROJECT_FILE}: target-path"
+    )
     project = Project(
         root=root,
         profile=render(file.profile, f"{PROJECT_FILE}: profile") or file.name,
-        inbound_schema=schema or "inbound",
+        inbound_schema=folders.schema_of("inbound"),
+        identity_schema=folders.schema_of("identity"),
+        target_path=root / target_path,
         vars=read_as(Vars, {**given, **own}, PROJECT_FILE, "vars"),
     )
     model_files = {path.stem for folder in file.model_paths for path in (root / folder).rglob("*.sql")}

@@ -372,12 +372,13 @@ def _fail(run: Run, delivery: Delivery, error: AamError, *, keep_spool: bool = T
 
 def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
     """The batch's lines, as write_parts takes them; of this batch alone, for another may be built meanwhile."""
-    schema = run.project.inbound_schema
     if delivery.kind == "data":
-        sql = f"select line, lines from {schema}.file_lines where feed = $1 and batch_id = $2"
+        file_lines = state.outbox_table(run.project, "file_lines")
+        sql = f"select line, lines from {file_lines} where feed = $1 and batch_id = $2"
     else:
+        id_sync_lines = state.outbox_table(run.project, "id_sync_lines")
         sql = (
-            f"select ids || chr(10) as line, 1 as lines from {schema}.id_sync_lines"
+            f"select ids || chr(10) as line, 1 as lines from {id_sync_lines}"
             " where id_sync = $1 and batch_id = $2"
         )
     return run.warehouse.stream(sql, [delivery.feed, delivery.batch_id])

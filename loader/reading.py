@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -198,12 +199,15 @@ def is_text(text: str) -> bool:
         return False
 
 
-def render(value: Any, where: str) -> Any:
-    """Render `{{ env_var('NAME', 'default') }}` in every text of a plain value, as dbt does in profiles.yml."""
+def render(value: Any, where: str, variables: Mapping[str, Any] | None = None) -> Any:
+    """Render `{{ env_var('NAME', 'default') }}` in every text of a plain value, as dbt does in profiles.yml.
+
+    With `variables`, `{{ var('name', 'default') }}` too, as dbt does in dbt_project.yml.
+    """
     if isinstance(value, dict):
-        return {key: render(item, f"{where}.{key}") for key, item in value.items()}
+        return {key: render(item, f"{where}.{key}", variables) for key, item in value.items()}
     if isinstance(value, list):
-        return [render(item, where) for item in value]
+        return [render(item, where, variables) for item in value]
     if not isinstance(value, str) or "{{" not in value:
         return value
     from jinja2 import StrictUndefined
@@ -215,16 +219,24 @@ def render(value: Any, where: str) -> Any:
             raise ConfigError(f"{where}: the environment variable {shown(name)} is not set")
         return found
 
+    def var(name: str, default: Any = None) -> Any:
+        found = (variables or {}).get(name, default)
+        if found is None:
+            raise ConfigError(f"{where}: there is no var {shown(name)}")
+        return found
+
+    known = {"env_var": env_var} if variables is None else {"env_var": env_var, "var": var}
     # values stay text here; pydantic makes the numbers
     environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
     for name in ("as_number", "as_bool", "as_text", "as_native"):
         environment.filters[name] = lambda text: text
     try:
-        rendered = environment.from_string(value).render(env_var=env_var)
+        rendered = environment.from_string(value).render(known)
     except ConfigError:
         raise
     except Exception as error:  # an expression may fail in any way that Python knows
-        raise ConfigError(f"{where}: {_one_line(error)}; env_var('NAME') is what is known here") from None
+        names = " and ".join(f"{name}('NAME')" for name in known)
+        raise ConfigError(f"{where}: {_one_line(error)}; {names} is what is known here") from None
     if not is_text(rendered):
         raise ConfigError(f"{where}: what env_var() gives is no UTF-8 text")
     return rendered

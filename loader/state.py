@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from loader.config import Project
 from loader.errors import ConfigError
-from loader.warehouse import Warehouse
+from loader.warehouse import Warehouse, quoted
 
 Status = Literal["exporting", "uploading", "delivered", "failed", "abandoned"]
 # Deliveries that the next one of the same feed has to deal with first.
@@ -102,6 +102,16 @@ def _by_bytes(column: str) -> str:
     return f'{column} collate "C" asc nulls last'
 
 
+def outbox_table(project: Project, name: str) -> str:
+    """A model of the outbox as SQL names it."""
+    return quoted(project.inbound_schema, name)
+
+
+def _table(project: Project, name: str) -> str:
+    """A table of the state, likewise."""
+    return quoted(project.vars.aam_state_schema, name)
+
+
 def _columns(kind: type[Row]) -> str:
     return ", ".join(field.name for field in fields(kind))
 
@@ -131,7 +141,7 @@ def read_batches(warehouse: Warehouse, project: Project, feeds: Sequence[str]) -
 
     Raises ConfigError for a feed that the last build did not know.
     """
-    sql = f"select {_columns(Batch)} from {project.inbound_schema}.batches"
+    sql = f"select {_columns(Batch)} from {outbox_table(project, 'batches')}"
     built = {row["feed"]: Batch(**row) for row in warehouse.rows(sql)}
     for feed in feeds:
         if feed not in built:
@@ -141,17 +151,17 @@ def read_batches(warehouse: Warehouse, project: Project, feeds: Sequence[str]) -
 
 def require_whole_build(warehouse: Warehouse, project: Project, batches: Sequence[Batch]) -> None:
     """Raise ConfigError when the outbox's tables come from different builds."""
-    schema = project.inbound_schema
     expected = {batch.batch_id for batch in batches}
     for table in ("trait_rows", "user_lines", "rejected_rows", "id_sync_rows"):
-        found = {row["batch_id"] for row in warehouse.rows(f"select batch_id from {schema}.{table} limit 1")}
-        if found - expected:
+        sql = f"select batch_id from {outbox_table(project, table)} limit 1"
+        if {row["batch_id"] for row in warehouse.rows(sql)} - expected:
+            schema = project.inbound_schema
             raise _torn(f"{schema}.{table} and {schema}.batches come from different builds")
     # What a delivery can't write down, it must not send.
     for batch in batches:
         changes = batch.signals_added + batch.signals_removed
         ledger, feed = ("user_ledger", "feed") if batch.kind == "data" else ("id_ledger", "id_sync")
-        sql = f"select 1 as there from {project.vars.aam_state_schema}.{ledger} where batch_id = $1 and {feed} = $2"
+        sql = f"select 1 as there from {_table(project, ledger)} where batch_id = $1 and {feed} = $2"
         if changes and not warehouse.rows(f"{sql} limit 1", [batch.batch_id, batch.feed]):
             raise _torn(f"{ledger} knows nothing of the {changes:,} changes of feed {batch.feed}")
 
@@ -164,7 +174,7 @@ def rejected_reasons(warehouse: Warehouse, project: Project) -> dict[str, dict[s
     """Rejected rows by feed and reason."""
     reasons: dict[str, dict[str, int]] = {}
     sql = (
-        f"select feed, reason, count(*) as n from {project.inbound_schema}.rejected_rows"
+        f"select feed, reason, count(*) as n from {outbox_table(project, 'rejected_rows')}"
         f" group by feed, reason order by {_by_bytes('feed')}, n desc nulls last, {_by_bytes('reason')}"
     )
     for row in warehouse.rows(sql):
@@ -180,18 +190,19 @@ def rejected_samples(
     return warehouse.rows(
         "select reason, user_id, signal_key, signal_value from ("
         f" select *, row_number() over (partition by reason order by {order}) as place"
-        f" from {project.inbound_schema}.rejected_rows where feed = $1) as numbered"
+        f" from {outbox_table(project, 'rejected_rows')} where feed = $1) as numbered"
         f" where place <= {int(limit)} order by {_by_bytes('reason')}, place asc nulls last",
         [feed],
     )
 
 
-def id_mismatches(warehouse: Warehouse) -> list[dict[str, Any]]:
+def id_mismatches(warehouse: Warehouse, project: Project) -> list[dict[str, Any]]:
     """The model id_mismatch_summary, where the project has it: data source, kind of difference, users, share."""
-    if not warehouse.has_table("identity", "id_mismatch_summary"):
+    schema, model = project.identity_schema, "id_mismatch_summary"
+    if not warehouse.has_table(schema, model):
         return []
     return warehouse.rows(
-        "select * from identity.id_mismatch_summary"
+        f"select * from {quoted(schema, model)}"
         f" order by users desc nulls last, dpid asc nulls last, {_by_bytes('kind')}"
     )
 
@@ -219,7 +230,7 @@ def read_deliveries(
             conditions.append(f"{column} in ({found})" if values else "false")
             parameters.extend(values)
     sql = (
-        f"select {_columns(Delivery)} from {project.vars.aam_state_schema}.deliveries"
+        f"select {_columns(Delivery)} from {_table(project, 'deliveries')}"
         f" where {' and '.join(conditions)} order by started_at desc nulls last, {_by_bytes('delivery_id')}"
     )
     if limit is not None:
@@ -229,15 +240,14 @@ def read_deliveries(
 
 def find_delivery(warehouse: Warehouse, project: Project, delivery_id: str) -> Delivery | None:
     """The delivery with this ID."""
-    schema = project.vars.aam_state_schema
-    sql = f"select {_columns(Delivery)} from {schema}.deliveries where delivery_id = $1"
+    sql = f"select {_columns(Delivery)} from {_table(project, 'deliveries')} where delivery_id = $1"
     return next((Delivery(**row) for row in warehouse.rows(sql, [delivery_id])), None)
 
 
 def read_files(warehouse: Warehouse, project: Project, delivery_id: str) -> list[DeliveryFile]:
     """The files of a delivery in the order of their splits, superseded ones included."""
     sql = (
-        f"select {_columns(DeliveryFile)} from {project.vars.aam_state_schema}.delivery_files"
+        f"select {_columns(DeliveryFile)} from {_table(project, 'delivery_files')}"
         f" where delivery_id = $1 order by split asc nulls last, {_by_bytes('name')}"
     )
     return [DeliveryFile(**row) for row in warehouse.rows(sql, [delivery_id])]
@@ -256,7 +266,7 @@ def opposite_users(warehouse: Warehouse, project: Project, earlier: Delivery, ba
 
     An overwrite replaces whole sets, so there every common user counts.
     """
-    ledger = f"{project.vars.aam_state_schema}.signal_ledger"
+    ledger = _table(project, "signal_ledger")
     whole_sets = "overwrite" in (earlier.mode, batch.mode)
     same_signal = (
         ""
@@ -308,7 +318,7 @@ def begin(
         holder=_holder(),
     )
     with warehouse.transaction():
-        _insert(warehouse, f"{project.vars.aam_state_schema}.deliveries", vars(delivery))
+        _insert(warehouse, _table(project, "deliveries"), vars(delivery))
         _event(warehouse, project, delivery, "exporting", detail="forced" if forced else None)
     return delivery
 
@@ -317,15 +327,14 @@ def restart(
     warehouse: Warehouse, project: Project, delivery: Delivery, file_root: Callable[[int], str]
 ) -> Delivery:
     """Set an interrupted delivery back to `exporting` under a new timestamp; its old files are superseded."""
-    schema = project.vars.aam_state_schema
     timestamp = _free_timestamp(warehouse, project, delivery.feed, file_root)
     with warehouse.transaction():
         warehouse.execute(
-            f"update {schema}.delivery_files set status = 'superseded' where delivery_id = $1",
+            f"update {_table(project, 'delivery_files')} set status = 'superseded' where delivery_id = $1",
             [delivery.delivery_id],
         )
         warehouse.execute(
-            f"update {schema}.deliveries set status = 'exporting', reason = null, file_timestamp = $2,"
+            f"update {_table(project, 'deliveries')} set status = 'exporting', reason = null, file_timestamp = $2,"
             " file_root = $3, changed_at = $4, holder = $5 where delivery_id = $1",
             [delivery.delivery_id, timestamp, file_root(timestamp), _now(), _holder()],
         )
@@ -349,7 +358,7 @@ def move(
     """
     with warehouse.transaction():
         warehouse.execute(
-            f"update {project.vars.aam_state_schema}.deliveries"
+            f"update {_table(project, 'deliveries')}"
             " set status = $2, reason = $3, changed_at = $4, holder = $5"
             + ("" if uncertain is None else f", uncertain = {str(uncertain).lower()}")
             + " where delivery_id = $1 and status <> 'delivered'",
@@ -362,7 +371,7 @@ def move(
 def add_file(warehouse: Warehouse, project: Project, delivery: Delivery, file: DeliveryFile) -> None:
     """Record a made file; from now on it may stand at the destination."""
     with warehouse.transaction():
-        _insert(warehouse, f"{project.vars.aam_state_schema}.delivery_files", vars(file))
+        _insert(warehouse, _table(project, "delivery_files"), vars(file))
         _event(warehouse, project, delivery, "made", file=file)
 
 
@@ -372,7 +381,7 @@ def mark_uploaded(
     """Record that a file stands verified at the destination."""
     with warehouse.transaction():
         warehouse.execute(
-            f"update {project.vars.aam_state_schema}.delivery_files set status = 'uploaded', uploaded_at = $2"
+            f"update {_table(project, 'delivery_files')} set status = 'uploaded', uploaded_at = $2"
             " where name = $1",
             [file.name, _now()],
         )
@@ -382,7 +391,7 @@ def mark_uploaded(
 def mark_picked_up(warehouse: Warehouse, project: Project, name: str, when: datetime) -> None:
     """Record when Audience Manager was seen to have picked a file up."""
     warehouse.execute(
-        f"update {project.vars.aam_state_schema}.delivery_files set picked_up_at = $2 where name = $1",
+        f"update {_table(project, 'delivery_files')} set picked_up_at = $2 where name = $1",
         [name, when],
     )
 
@@ -391,7 +400,7 @@ def read_events(warehouse: Warehouse, project: Project, delivery_id: str) -> lis
     """The story of a delivery: happened_at, event, detail, file_name, lines, bytes, seconds."""
     return warehouse.rows(
         "select happened_at, event, detail, file_name, lines, bytes, seconds"
-        f" from {project.vars.aam_state_schema}.delivery_events where delivery_id = $1"
+        f" from {_table(project, 'delivery_events')} where delivery_id = $1"
         " order by happened_at asc nulls last",
         [delivery_id],
     )
@@ -400,7 +409,7 @@ def read_events(warehouse: Warehouse, project: Project, delivery_id: str) -> lis
 def _free_timestamp(
     warehouse: Warehouse, project: Project, feed: str, file_root: Callable[[int], str]
 ) -> int:
-    table = f"{project.vars.aam_state_schema}.deliveries"
+    table = _table(project, "deliveries")
     sql = f"select 1 as taken from {table} where file_root = $1 or delivery_id = $2"
     timestamp = int(time.time())
     while warehouse.rows(sql, [file_root(timestamp), f"{feed}-{timestamp}"]):
@@ -410,7 +419,7 @@ def _free_timestamp(
 
 def _after_all_others(warehouse: Warehouse, project: Project) -> datetime:
     """Now, or just after the latest delivery began: their order is the state, whatever a host's clock says."""
-    rows = warehouse.rows(f"select max(started_at) as latest from {project.vars.aam_state_schema}.deliveries")
+    rows = warehouse.rows(f"select max(started_at) as latest from {_table(project, 'deliveries')}")
     latest: datetime | None = rows[0]["latest"]
     return max(_now(), latest + timedelta(microseconds=1)) if latest else _now()
 
@@ -443,7 +452,7 @@ def _event(
         "bytes": file.bytes if file else None,
         "seconds": seconds,
     }
-    _insert(warehouse, f"{project.vars.aam_state_schema}.delivery_events", values)
+    _insert(warehouse, _table(project, "delivery_events"), values)
 
 
 def _holder() -> str:

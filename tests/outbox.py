@@ -219,6 +219,10 @@ class Outbox:
         self.fill(**tables)
         self._invoke("run", "--select", "inbound", full=full, **variables or {})
 
+    def run(self, model: str, **variables: object) -> None:
+        """Build one model of the outbox."""
+        self._invoke("run", "--select", model, **variables)
+
     def test(self) -> None:
         """Run the data tests."""
         self._invoke("test", "--select", "test_type:data")

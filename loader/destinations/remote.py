@@ -133,10 +133,7 @@ class Remote:
 
     def head(self, key: str) -> Stored | None:
         """Size only: these protocols know no checksum that all servers have."""
-        try:
-            size = self._try(lambda session: session.size(self._path(key)), self.uri(key))
-        except RefusedError as refusal:
-            raise CannotListError(str(refusal)) from refusal
+        size = self._try(lambda session: session.size(self._path(key)), self.uri(key))
         return None if size is None else Stored(key, size)
 
     def list(self, prefix: str) -> Iterator[Stored]:
@@ -231,13 +228,7 @@ class Remote:
         made = self._folder
         for step in folder.split("/") if folder else ():
             made += step
-            try:
-                session.make_folder(made)
-            except ServerRefusal as refusal:
-                # As in a chroot, whose top belongs to root.
-                raise ServerRefusal(
-                    f"{refusal}; name the folder that you may write to with `directory`, or say `layout: flat`"
-                ) from refusal
+            session.make_folder(made)
             made += "/"
 
     def _below(self, folder: str, wanted: str) -> Iterator[Stored]:

@@ -49,6 +49,11 @@ class Warehouse(Protocol):
         """Let go of the warehouse."""
 
 
+def quoted(*names: str) -> str:
+    """A name as SQL takes it, each part exactly as it is written: `"aam_state"."deliveries"`."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
 def open_warehouse(
     name: str, settings: DuckDBSettings | PostgresSettings, *, read_only: bool = False
 ) -> Warehouse:

@@ -81,6 +81,11 @@ class DuckDBWarehouse(Warehouse):
                     self._let_go()
                     since = 0
 
+    def has_table(self, schema: str, table: str) -> bool:
+        """See Warehouse; DuckDB minds no letter case."""
+        sql = "select 1 as there from information_schema.tables where lower(table_schema) = lower($1)"
+        return bool(self.rows(f"{sql} and lower(table_name) = lower($2)", [schema, table]))
+
     def _rows_a_batch(self, sql: str, parameters: Sequence[object]) -> int:
         """As many as make BATCH_BYTES, as far as the first rows tell."""
         first = self._connection.sql(f"from ({sql}) limit 1000", params=list(parameters)).to_arrow_table()

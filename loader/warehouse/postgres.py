@@ -133,13 +133,15 @@ def _conninfo(settings: PostgresSettings) -> str:
 
 
 def _with_literals(sql: str, parameters: Sequence[object]) -> str:
-    """The statement with its parameters written into it, as PostgreSQL reads texts."""
+    """The statement with its parameters written into it, as PostgreSQL reads texts; quoted names stay as they are."""
 
     def literal(place: re.Match[str]) -> str:
+        if place[1] is None:
+            return place[0]
         value = str(parameters[int(place[1]) - 1])
         return "E'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
-    return re.sub(r"\$([0-9]+)", literal, sql)
+    return re.sub(r'"[^"]*"|\$([0-9]+)', literal, sql)
 
 
 def _first_line(error: Exception) -> str:

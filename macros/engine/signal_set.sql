@@ -45,8 +45,8 @@
 {# Of the rules that decide whether an ID is good, as a number. #}
 {% macro rules_hash() -%}
     {%- set id_types = [] -%}
-    {%- for name, feed in var('feeds').items() %}{% do id_types.append([name, feed.id_type]) %}{% endfor -%}
-    {%- set rules = [id_types, var('id_types'), var('rules'), var('plain')] -%}
+    {%- for name, feed in configured('feeds').items() %}{% do id_types.append([name, feed.id_type]) %}{% endfor -%}
+    {%- set rules = [id_types, configured('id_types'), configured('rules'), configured('plain')] -%}
     {{ local_md5(tojson(rules, sort_keys=true))[:15] | int(base=16) }}
 {%- endmacro %}
 

@@ -18,19 +18,26 @@ traits as (
 ),
 
 feed_rows as (
-    {%- for name, feed in var('feeds').items() %}
+    {%- for name, feed in configured('feeds').items() %}
     select
-        '{{ name }}' as feed,
+        {{ text_literal(name) }} as feed,
         user_id,
         signal_key,
         signal_value
     from {{ ref(name) }}
         {%- if of_users %}
-    where coalesce(user_id, '') in (select users.user_id from {{ of_users }} as users where users.feed = '{{ name }}')
+    where coalesce(user_id, '') in (select users.user_id from {{ of_users }} as users where users.feed = {{ text_literal(name) }})
         {%- endif %}
         {%- if not loop.last %}
     union all
         {%- endif %}
+    {%- else %}
+    select
+        feed,
+        cast(null as {{ dbt.type_string() }}) as user_id,
+        cast(null as {{ dbt.type_string() }}) as signal_key,
+        cast(null as {{ dbt.type_string() }}) as signal_value
+    from feeds
     {%- endfor %}
 ),
 

@@ -1,9 +1,9 @@
 {# The id type of a data source: a global one has its own, yours stand in vars.data_sources. #}
 {% macro id_type_of(dpid) %}
-    {%- for name, id_type in var('id_types').items() if id_type.get('dpid') == dpid -%}
+    {%- for name, id_type in configured('id_types').items() if id_type.get('dpid') == dpid -%}
         {{ return(name) }}
     {%- endfor -%}
-    {%- set data_source = var('data_sources').get(dpid) -%}
+    {%- set data_source = configured('data_sources').get(dpid) -%}
     {%- if not data_source -%}
         {{ exceptions.raise_compiler_error("data source " ~ dpid ~ " is not in vars.data_sources of dbt_project.yml") }}
     {%- endif -%}

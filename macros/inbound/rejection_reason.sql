@@ -6,12 +6,12 @@
    Most texts are plain (vars.plain): one look at those instead of one a rule. What is known to be plain (`is_plain`)
    needs none. A rule that vars.plain.unbroken does not name is tried on all. #}
 {% macro rejection_reason(field, text, kind, is_plain=false) %}
-    {%- set id_type = var('id_types').get(kind, {}) if field == 'user_id' else {} -%}
+    {%- set id_type = configured('id_types').get(kind, {}) if field == 'user_id' else {} -%}
     {%- set rule_kind = id_type.get('kind', kind) -%}
-    {%- set plain = id_type.get('plain') or var('plain').get(kind ~ '_' ~ field) -%}
+    {%- set plain = id_type.get('plain') or configured('plain').get(kind ~ '_' ~ field) -%}
     {%- set whens = [] -%}
     {%- set whens_of_plain = [] -%}
-    {%- for rule in var('rules') if rule.get('field') == field and rule_kind in rule.get('kinds', [rule_kind]) -%}
+    {%- for rule in configured('rules') if rule.get('field') == field and rule_kind in rule.get('kinds', [rule_kind]) -%}
         {%- if rule.get('matches') -%}
             {%- set breaks = matches(text, rule.matches) -%}
         {%- elif rule.get('contains') -%}
@@ -20,9 +20,9 @@
             {%- set pattern = id_type.pattern if rule.unlike == 'id_type' else rule.unlike -%}
             {%- set breaks = 'not ' ~ matches(text, pattern) -%}
         {%- endif -%}
-        {%- set when = 'when ' ~ breaks ~ " then '" ~ rule.reason ~ "'" -%}
+        {%- set when = 'when ' ~ breaks ~ ' then ' ~ text_literal(rule.reason) -%}
         {%- do whens.append(when) -%}
-        {%- if rule.reason not in var('plain').unbroken -%}
+        {%- if rule.reason not in configured('plain').get('unbroken', []) -%}
             {%- do whens_of_plain.append(when) -%}
         {%- endif -%}
     {%- endfor -%}
@@ -33,7 +33,7 @@
         {%- if plain -%}
             {%- do whens.insert(0, 'when ' ~ matches(text, plain) ~ ' then ' ~ reason_of_plain) -%}
         {%- endif -%}
-        case {{ whens | join('\n            ') }} end
+        {{ 'case ' ~ whens | join('\n            ') ~ ' end' if whens else 'null' }}
     {%- endif -%}
 {%- endmacro %}
 
@@ -43,8 +43,8 @@
 {% macro id_reason(feed, user_id) -%}
     case
         when {{ user_id }} is null then 'empty_id'
-        {%- for name, settings in var('feeds').items() %}
-        when {{ feed }} = '{{ name }}' then {{ rejection_reason('user_id', user_id, settings.id_type) }}
+        {%- for name, settings in configured('feeds').items() %}
+        when {{ feed }} = {{ text_literal(name) }} then {{ rejection_reason('user_id', user_id, settings.id_type) }}
         {%- endfor %}
     end
 {%- endmacro %}

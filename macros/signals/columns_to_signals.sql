@@ -13,11 +13,11 @@
         signal_value
     from (
         select
-            {{ relation }}.{{ user_id }} as user_id,
+            {{ column_of(relation, user_id) }} as user_id,
             {{ text_literal(signal_key) if signal_key else 'keys.column_name' }} as signal_key,
             case keys.column_name
                 {%- for column in columns %}
-                when {{ text_literal(column) }} then {{ relation }}.{{ column }}
+                when {{ text_literal(column) }} then {{ column_of(relation, column) }}
                 {%- endfor %}
             end as signal_value
         from {{ relation }}

@@ -4,7 +4,7 @@
    is what the *delivered* batches of it leave, so that a delivery is committed by one row in `deliveries`, whatever its
    size, and there is nothing to copy. #}
 {% macro create_state_tables() %}
-    {%- set schema = var('aam_state_schema') %}
+    {%- set schema = identifier(var('aam_state_schema')) %}
     create schema if not exists {{ schema }};
     create table if not exists {{ schema }}.deliveries (
         delivery_id text primary key,

@@ -4,8 +4,8 @@
     {%- set deliveries = load_relation(source('aam_state', 'deliveries')) -%}
     {%- if not deliveries -%}{{ return(false) }}{%- endif -%}
     {%- set found = run_query(
-        'select 1 from ' ~ deliveries ~ " where destination = '" ~ var('destination')
-        ~ "' and (status = 'delivered' or uncertain) limit 1"
+        'select 1 from ' ~ deliveries ~ ' where destination = ' ~ text_literal(var('destination'))
+        ~ " and (status = 'delivered' or uncertain) limit 1"
     ) -%}
     {{ return(found | length > 0) }}
 {%- endmacro %}

@@ -1,6 +1,6 @@
 {# What finds no place in a user's lines is not sent, so it is no change either: the next build finds it again. #}
 {% macro keep_back_signals_beyond_the_last_line() %}
-    {%- set ledger = var('aam_state_schema') ~ '.user_ledger' -%}
+    {%- set ledger = identifier(var('aam_state_schema')) ~ '.user_ledger' -%}
     {%- set kept = set_difference(ledger ~ '.signals', 'kept_back.additions') -%}
     update {{ ledger }}
     set

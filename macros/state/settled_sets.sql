@@ -10,5 +10,5 @@
         on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
     where
         deliveries.status = 'delivered'
-        and deliveries.destination = '{{ var('destination') }}'
+        and deliveries.destination = {{ text_literal(var('destination')) }}
 {%- endmacro %}

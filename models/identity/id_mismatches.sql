@@ -1,9 +1,11 @@
 -- Offline IDs that no site or app showed as they are, but in another spelling: IDs match exactly, so what we send for
 -- them reaches nobody. Offline are the users of the feeds; online are the IDs that the ID syncs captured.
+-- depends_on: {{ ref('id_sync_rows') }}, which stops at a wrong column
 {%- set online = [] -%}
-{%- for name, sync in var('id_syncs').items() if sync.prefix == 'adobe_id' -%}
+{%- for name, sync in configured('id_syncs').items() if sync.prefix == 'adobe_id' -%}
+    {%- set columns = text_columns(name, sync.columns) -%}
     {%- for position in range(1, sync.dpids | length) if id_type_of(sync.dpids[position]) == 'dpuuid' -%}
-        {%- do online.append({'model': name, 'dpid': sync.dpids[position], 'column': sync.columns[position]}) -%}
+        {%- do online.append({'model': name, 'dpid': sync.dpids[position], 'column': columns[position]}) -%}
     {%- endfor -%}
 {%- endfor %}
 with trait_rows as (

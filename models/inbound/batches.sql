@@ -8,10 +8,10 @@ with feeds as (
         cast(dpid as {{ dbt.type_string() }})
         || coalesce(',' || cast(target_dpid as {{ dbt.type_string() }}), '') as dpids
     from ({{ configured_feeds() }}) as configured
-    {%- for name, sync in var('id_syncs').items() %}
+    {%- for name, sync in configured('id_syncs').items() %}
     union all
     select
-        '{{ name }}' as feed,
+        {{ text_literal(name) }} as feed,
         'id_sync' as kind,
         'sync' as mode,
         '{{ sync.dpids | join(',') }}' as dpids
@@ -56,14 +56,14 @@ delivered as (
         count(*) as users,
         count(*) as signals
     from {{ source('aam_state', 'delivered_id_lines') }}
-    where destination = '{{ var('destination') }}'
+    where destination = {{ text_literal(var('destination')) }}
     group by id_sync
 ),
 
 input_rows as (
-    {%- for name in var('feeds') %}
+    {%- for name in configured('feeds') %}
     select
-        '{{ name }}' as feed,
+        {{ text_literal(name) }} as feed,
         count(*) as n
     from {{ ref(name) }}
     union all
@@ -99,7 +99,7 @@ past_deliveries as (
             partition by feed order by started_at desc nulls last, {{ byte_order('delivery_id') }}
         ) as latest
     from {{ source('aam_state', 'deliveries') }}
-    where status = 'delivered' and destination = '{{ var('destination') }}'
+    where status = 'delivered' and destination = {{ text_literal(var('destination')) }}
 ),
 
 final as (
@@ -109,7 +109,7 @@ final as (
         feeds.kind,
         feeds.mode,
         feeds.dpids,
-        '{{ var('destination') }}' as destination,
+        {{ text_literal(var('destination')) }} as destination,
         {{ 'true' if var('full') else 'false' }} as is_full,
         past_deliveries.delivery_id as base_delivery_id,
         coalesce(delivered.users, 0) as users_before,

@@ -11,7 +11,7 @@ with id_sync_rows as (
 
 delivered_id_lines as (
     select * from {{ source('aam_state', 'delivered_id_lines') }}
-    where destination = '{{ var('destination') }}'
+    where destination = {{ text_literal(var('destination')) }}
 ),
 
 final as (

@@ -1,66 +1,73 @@
 -- Every row of every ID sync, once, with the first rule that it breaks; of too many, the newest stay.
-{% for name, sync in var('id_syncs').items() %}{{ require_columns(name, sync.columns) }}{% endfor %}
-{%- set limits = var('limits') -%}
+{% set limits = var('limits') -%}
 with
-{%- for name, sync in var('id_syncs').items() %}
-{%- set newest_by = 'max(cast(' ~ sync.newest_by ~ ' as timestamp))' if sync.newest_by else 'cast(null as timestamp)' %}
+{%- for name, sync in configured('id_syncs').items() %}
+{%- set rows = 'sync_' ~ loop.index %}
+{%- set columns = text_columns(name, sync.columns) %}
+{%- set newest_at = 'max(' ~ newest_by_column(name, sync.newest_by) ~ ')' if sync.newest_by else 'cast(null as timestamp)' %}
 
-{{ name }}_rows as (
+-- {{ name }}
+{{ rows }}_rows as (
     select
-        {{ sync.columns | join(',\n        ') }},
-        {{ newest_by }} as newest_at
+        {%- for column in columns %}
+        {{ column }} as id_{{ loop.index }},
+        {%- endfor %}
+        {{ newest_at }} as newest_at
     from {{ ref(name) }}
-    group by {{ sync.columns | join(', ') }}
+    group by {{ columns | join(', ') }}
 ),
 
-{{ name }}_checked as (
+{{ rows }}_checked as (
     select
-        {{ sync.columns | join(',\n        ') }},
+        {%- for column in columns %}
+        id_{{ loop.index }},
+        {%- endfor %}
         newest_at,
         coalesce(
-            {%- for column in sync.columns %}
-            case when {{ column }} is null then 'empty_id' end,
-            {{ rejection_reason('user_id', column, id_type_of(sync.dpids[loop.index0])) }}{{ ',' if not loop.last }}
+            {%- for column in columns %}
+            case when id_{{ loop.index }} is null then 'empty_id' end,
+            {{ rejection_reason('user_id', 'id_' ~ loop.index, id_type_of(sync.dpids[loop.index0])) }}{{ ',' if not loop.last }}
             {%- endfor %}
         ) as reason
-    from {{ name }}_rows
+    from {{ rows }}_rows
 ),
 
-{{ name }}_ranked as (
+{{ rows }}_ranked as (
     select
-        {{ name }}_checked.*
-        {%- for column in sync.columns[1:] %},
+        {{ rows }}_checked.*
+        {%- for place in range(2, columns | length + 1) %},
         row_number() over (
-            partition by reason, {{ column }} order by newest_at desc nulls last, {{ byte_order(sync.columns[0]) }}
-        ) as first_ids_of_{{ column }},
+            partition by reason, id_{{ place }} order by newest_at desc nulls last, {{ byte_order('id_1') }}
+        ) as first_ids_of_id_{{ place }},
         row_number() over (
-            partition by reason, {{ sync.columns[0] }} order by newest_at desc nulls last, {{ byte_order(column) }}
-        ) as {{ column }}s
+            partition by reason, id_1 order by newest_at desc nulls last, {{ byte_order('id_' ~ place) }}
+        ) as ids_{{ place }}_of_first_id
         {%- endfor %}
-    from {{ name }}_checked
+    from {{ rows }}_checked
 ),
 {%- endfor %}
 
 united as (
-    {%- for name, sync in var('id_syncs').items() %}
+    {%- for name, sync in configured('id_syncs').items() %}
+    {%- set ids = [] %}
+    {%- for column in sync.columns %}{% do ids.append('id_' ~ loop.index) %}{% endfor %}
     select
-        '{{ name }}' as id_sync,
-        {{ sync.columns[0] }} as first_id,
-        {{ sync.columns[1:] | join(' || chr(9) || ') }} as other_ids,
-        {{ sync.columns | join(' || chr(9) || ') }} as ids,
-        newest_at,
+        {{ text_literal(name) }} as id_sync,
+        id_1 as first_id,
+        {{ ids[1:] | join(' || chr(9) || ') }} as other_ids,
+        {{ ids | join(' || chr(9) || ') }} as ids,
         case
             when reason is not null then reason
-            {%- for column in sync.columns[1:] %}
+            {%- for place in range(2, ids | length + 1) %}
             {%- if sync.prefix == 'c2c_id' %}
-            when {{ column }}s > {{ limits.hashed_emails_per_customer }} then 'too_many_hashed_emails'
+            when ids_{{ place }}_of_first_id > {{ limits.hashed_emails_per_customer }} then 'too_many_hashed_emails'
             {%- elif not sync.get('chained') %}
-            when first_ids_of_{{ column }} > {{ limits.device_ids_per_user }} then 'too_many_device_ids'
-            when {{ column }}s > {{ limits.user_ids_per_device }} then 'too_many_user_ids'
+            when first_ids_of_id_{{ place }} > {{ limits.device_ids_per_user }} then 'too_many_device_ids'
+            when ids_{{ place }}_of_first_id > {{ limits.user_ids_per_device }} then 'too_many_user_ids'
             {%- endif %}
             {%- endfor %}
         end as reason
-    from {{ name }}_ranked
+    from sync_{{ loop.index }}_ranked
     {%- if not loop.last %}
     union all
     {%- endif %}
@@ -70,7 +77,6 @@ united as (
         cast(null as {{ dbt.type_string() }}) as first_id,
         cast(null as {{ dbt.type_string() }}) as other_ids,
         cast(null as {{ dbt.type_string() }}) as ids,
-        cast(null as timestamp) as newest_at,
         cast(null as {{ dbt.type_string() }}) as reason
     where false
     {%- endfor %}

@@ -1,4 +1,4 @@
 -- Every row of every feed, with the first rule that it breaks; how it is found stands in the macro checked_rows.
 {{ config(materialized='view') }}
-{% for name in var('feeds') %}{{ require_columns(name, ['user_id', 'signal_key', 'signal_value']) }}{% endfor %}
+{% for name in configured('feeds') %}{% do text_columns(name, ['user_id', 'signal_key', 'signal_value']) %}{% endfor %}
 {{ checked_rows() }}

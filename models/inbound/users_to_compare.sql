@@ -23,7 +23,7 @@ uncertain_rows as (
     where
         deliveries.uncertain
         and deliveries.status <> 'delivered'
-        and deliveries.destination = '{{ var('destination') }}'
+        and deliveries.destination = {{ text_literal(var('destination')) }}
 ),
 
 uncertain_sets as (

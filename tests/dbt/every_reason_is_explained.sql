@@ -12,8 +12,9 @@ final as (
     from rejected_rows
     where
         reason not in (
-            {%- for reason in var('rules') | map(attribute='reason') | unique %}
-            '{{ reason }}'{{ ',' if not loop.last }}
+            ''
+            {%- for reason in configured('rules') | map(attribute='reason') | unique %}
+            {{ ', ' ~ text_literal(reason) }}
             {%- endfor %}
         )
     group by feed, reason

@@ -8,7 +8,7 @@
         {%- do exceptions.warn(
             "id_mismatches: " ~ users ~ " of " ~ total_users ~ " users ("
             ~ "%.1f" | format(100.0 * (users | float) / (total_users | float)) ~ " %) of data source " ~ dpid ~ " ("
-            ~ var('data_sources')[dpid | int].name ~ ") can't be reached: online, their ID is spelled otherwise"
+            ~ configured('data_sources').get(dpid | int, {}).get('name', 'without a name') ~ ") can't be reached: online, their ID is spelled otherwise"
         ) -%}
     {%- endfor -%}
 {%- endif %}
