@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from loader import output
 from loader.config import Project
 from loader.errors import AamError, ConfigError, DeliveryError, LockedError
 
@@ -49,7 +50,7 @@ def dbt_build(project: Project, target: str, variables: Mapping[str, object], *,
             for line in process.stdout:
                 said.append(_COLOURS.sub("", line))
                 if not quiet:
-                    sys.stderr.write(line)
+                    output.pass_on(line)
         except BaseException:
             process.terminate()  # nobody would deliver what it builds
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import signal
@@ -318,7 +319,7 @@ def id_sync_url(
     from loader.id_sync_url import id_sync_url as make_url
 
     project = load_project(project_dir)
-    typer.echo(
+    output.say(
         make_url(project.rules, project.vars.data_sources, dpid, user_id, redirect, gdpr, gdpr_consent)
     )
 
@@ -329,6 +330,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # What is imported stays: to look through it for garbage again and again takes an eighth of the start.
     gc.set_threshold(100_000, 20, 20)
+    # a terminal that knows few letters gets the others escaped
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _require_set("AAM_PROJECT_DIR", "AAM_LOG_FORMAT")
         app()

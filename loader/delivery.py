@@ -52,7 +52,7 @@ class CheckFailedError(DeliveryError):
     """A file that Audience Manager would refuse; it was not sent."""
 
 
-def no_progress(feed: str, step: Literal["written", "sent"], lines: int, size: int) -> None:
+def no_progress(feed: str, step: Literal["expected", "written", "sent"], lines: int, size: int) -> None:
     """Progress that nobody watches."""
 
 
@@ -64,8 +64,9 @@ class Options:
     check: bool | None = None
     force: bool = False
     force_feeds: tuple[str, ...] = ()
-    # feed, written | sent, lines, bytes since the last call; `sent` may come from another thread
-    on_progress: Callable[[str, Literal["written", "sent"], int, int], None] = no_progress
+    # feed, written | sent, lines, bytes since the last call; `sent` may come from another thread. First of a feed,
+    # expected and the lines of all.
+    on_progress: Callable[[str, Literal["expected", "written", "sent"], int, int], None] = no_progress
 
     def forces(self, feed: str) -> bool:
         """Whether the feed may pass its guards."""
@@ -389,6 +390,7 @@ def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryF
     from loader.files import write_parts
 
     limits = run.project.vars.limits
+    run.options.on_progress(delivery.feed, "expected", delivery.lines, 0)
     parts = write_parts(
         _lines(run, delivery),
         spool,

@@ -1,10 +1,16 @@
-"""What a person sees: tables, progress and log lines; JSON for scripts."""
+"""What a person sees: tables, progress and log lines; JSON for scripts.
+
+All of it goes out here, and here what comes from data loses its power over a terminal: each cell, line and JSON text
+is escaped as it leaves, so that no caller need think of it.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -12,6 +18,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from loader.check import CheckReport
     from loader.config import Project, Rules
     from loader.delivery import Outcome, Report
@@ -30,17 +38,50 @@ class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return f"{_clock(record)} {level}{record.getMessage()} {fields}".rstrip()
+        return shown(f"{_clock(record)} {level}{record.getMessage()} {fields}".rstrip())
 
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         entry = {"at": _clock(record), "level": record.levelname.lower(), "message": record.getMessage()}
-        return json.dumps(entry | getattr(record, "fields", {}), ensure_ascii=False, default=str)
+        return _json_text(entry | getattr(record, "fields", {}))
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to what stderr is at that moment: while a bar is drawn, to the console that draws it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(self.format(record) + "\n")
 
 
 def _clock(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def shown(text: str) -> str:
+    """Text that does nothing to a terminal: what is not printable stands there as `\\x1b`, `\\u202e` or `\\n`.
+
+    Among it are escape sequences, C1 controls and the marks that turn the direction of writing. Letters of all scripts
+    stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
+
+
+def _json_text(value: object, indent: int | None = None) -> str:
+    """JSON in which letters of all scripts stand as they are, and what is not printable as its escape."""
+
+    def escaped(found: re.Match[str]) -> str:
+        letter = found[0]
+        if letter.isprintable():
+            return letter
+        return f"\\u{ord(letter):04x}" if ord(letter) < 0x10000 else json.dumps(letter)[1:-1]
+
+    text = json.dumps(value, ensure_ascii=False, default=str, indent=indent)
+    return re.sub(r"[^\n -~]", escaped, text)
 
 
 _log_format = LogFormat.text
@@ -50,7 +91,7 @@ def start_logging(log_format: LogFormat) -> None:
     """Log lines of `aam` go to stderr, one a line."""
     global _log_format  # noqa: PLW0603  # one process, one log
     _log_format = log_format
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(_JsonFormatter() if log_format is LogFormat.json else _TextFormatter())
     logger = logging.getLogger("aam")
     logger.handlers = [handler]
@@ -64,67 +105,172 @@ def complain(message: str) -> None:
     if _log_format is LogFormat.json:
         logging.getLogger("aam").error("%s", line)
     else:
-        sys.stderr.write(f"aam: {line}\n")
+        sys.stderr.write(f"aam: {shown(line)}\n")
 
 
 def say(message: str) -> None:
     """One line on stdout."""
-    sys.stdout.write(message + "\n")
+    sys.stdout.write(shown(message) + "\n")
+
+
+# the colours that dbt gives to what is well, failed or to be minded
+_COLOURS = re.compile(r"(\x1b\[(?:0|3[1-6])m)")
+
+
+def pass_on(line: str) -> None:
+    """A line of dbt's own output, on stderr; on a terminal in its colours."""
+    parts = _COLOURS.split(line.rstrip("\r\n"))
+    parts[0::2] = map(shown, parts[0::2])
+    if not sys.stderr.isatty():
+        del parts[1::2]
+    sys.stderr.write("".join(parts) + "\n")
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str, Literal["written", "sent"], int, int], None]]:
-    """On a terminal, a line a feed with rows and bytes as they go; else nothing: the log tells."""
+def progress() -> Iterator[Callable[[str, Literal["expected", "written", "sent"], int, int], None]]:
+    """On a terminal, a bar for the feed under way: lines of all, lines a second, bytes sent. Else the log tells.
+
+    While it is drawn, all else that goes to stderr is written above it.
+    """
     from loader.delivery import no_progress
 
     if not sys.stderr.isatty() or _log_format is LogFormat.json:
         yield no_progress
         return
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.filesize import decimal
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.fields[lines]:,} lines"),
-        TextColumn("{task.fields[written]:,} bytes of text"),
-        TextColumn("{task.fields[sent]:,} bytes sent"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        tasks: dict[str, Any] = {}
+    columns = [
+        TextColumn("{task.description}", table_column=Column(no_wrap=True), markup=False),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        *(
+            TextColumn(f"{{task.fields[{name}]}}", justify="right", table_column=Column(no_wrap=True))
+            for name in ("lines", "rate", "sent")
+        ),
+    ]
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True, redirect_stdout=False)
+    sizes: dict[str, int] = {}
+    lock = threading.Lock()
 
-        def update(feed: str, step: Literal["written", "sent"], lines: int, size: int) -> None:
-            if feed not in tasks:
-                tasks[feed] = bar.add_task(feed, total=None, lines=0, written=0, sent=0)
-            fields = bar.tasks[bar.task_ids.index(tasks[feed])].fields
-            counts: dict[str, Any] = {"lines": fields["lines"] + lines, step: fields[step] + size}
-            bar.update(tasks[feed], **counts)
+    def update(feed: str, step: Literal["expected", "written", "sent"], lines: int, size: int) -> None:
+        with lock:
+            if feed not in sizes:  # they go one after the other
+                for task in bar.tasks:
+                    bar.update(task.id, visible=False)
+                bar.add_task(shown(feed), total=None, lines="", rate="", sent="")
+                sizes[feed] = 0
+                bar.start()  # not before: dbt writes to the terminal, too
+            task = bar.tasks[list(sizes).index(feed)]
+            if step == "expected":
+                bar.update(task.id, total=lines, completed=0)
+            elif step == "sent":
+                sizes[feed] += size
+                bar.update(task.id, sent=f"{decimal(sizes[feed])} sent")
+            else:
+                bar.update(task.id, advance=lines)
+                speed = task.finished_speed or task.speed
+                bar.update(
+                    task.id, lines=f"{task.completed:,.0f} lines", rate=f"{speed:,.0f}/s" if speed else ""
+                )
 
+    try:
         yield update
+    finally:
+        bar.stop()
 
 
 def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str, indent=2) + "\n")
+    sys.stdout.write(_json_text(value, indent=2) + "\n")
+
+
+_Rows = Sequence[Sequence[object]]
+_GAP = 2  # between columns
+_LEAST_FOLDED = 16  # characters of a column that may be broken anywhere
 
 
 def _table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: Collection[str] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: _Rows,
+    *,
+    numbers: Collection[str] = (),
+    wraps: Collection[str] = (),
+    folds: Collection[str] = (),
+    narrow: _Rows | None = None,
 ) -> None:
-    """A Rich table; columns named in `numbers` stand on the right. As wide as it needs to be off a terminal."""
+    """A table that fits: as wide as it needs to be off a terminal, and never wider than one.
+
+    `numbers`: columns that stand on the right. Those in `wraps` may be broken between words, those in `folds` anywhere,
+    the others never: where they don't fit, `narrow`, the same rows with shorter cells, is tried, and if that is too
+    wide as well, each row is printed as a paragraph. A cell that is a list has a line for each.
+    """
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
+    room = Console().width if sys.stdout.isatty() else 1 << 20
+    console = Console(width=room, soft_wrap=not sys.stdout.isatty(), highlight=False)
+    console.print()
+    console.print(Text(shown(title), style="italic"))
+    heads = [column.replace(" ", "\n") if column in numbers else column for column in columns]
+    for some in (rows, narrow or rows):
+        cells = [[_cell(cell) for cell in row] for row in some]
+        widths, least = [], []
+        for column, head, texts in zip(columns, heads, zip(*cells, strict=True), strict=True):
+            lines = [line for text in (head, *texts) for line in text.split("\n")]
+            widths.append(max(map(cell_len, lines)))
+            words = max(cell_len(word) for line in lines for word in line.split(" "))
+            breaks = {True: words if column in wraps else widths[-1], column in folds: _LEAST_FOLDED}[True]
+            least.append(min(widths[-1], breaks))
+        gaps = _GAP * (len(columns) - 1)
+        if sum(least) + gaps <= room:
+            break
+    else:
+        for row in rows:
+            _print_paragraph(console, room, columns, [_cell(cell) for cell in row])
+        return
+    while sum(widths) + gaps > room:
+        over = [place for place in range(len(columns)) if widths[place] > least[place]]
+        widths[max(over, key=widths.__getitem__)] -= 1
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    for column, head, width in zip(columns, heads, widths, strict=True):
         on_right = column in numbers
-        table.add_column(column, justify="right" if on_right else "left", no_wrap=on_right, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+        table.add_column(
+            head, justify="right" if on_right else "left", width=width, overflow="fold", vertical="top"
+        )
+    for row in cells:
+        table.add_row(*map(Text, row))
     console.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, list):
+        return "\n".join(map(_cell, value))
+    return f"{value:,}" if isinstance(value, int) else shown(str(value))
+
+
+def _print_paragraph(console: Console, room: int, columns: Sequence[str], row: Sequence[str]) -> None:
+    """A row whose table would be too wide: its first cell, and below it the others with their names."""
+    from rich.cells import cell_len
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Text(row[0]))
+    lines: list[str] = []
+    for column, cell in zip(columns[1:], row[1:], strict=True):
+        if "\n" in cell:
+            lines += cell.split("\n")
+        elif cell:
+            longer = f"{lines[-1]} · {column} {cell}" if lines else ""
+            if longer and cell_len(longer) <= room - 2:
+                lines[-1] = longer
+            else:
+                lines.append(f"{column} {cell}")
+    console.print(Padding(Text("\n".join(lines), overflow="fold"), (0, 0, 0, 2)))
 
 
 def show_plan(
@@ -150,7 +296,10 @@ def show_plan(
     ]
     columns = ("feed", "data source", "mode", "users", "added", "removed", "unchanged", "rejected", "guard")
     destination = plans[0].batch.destination if plans else "-"
-    _table(f"Plan for {destination}", columns, rows, ("users", "added", "removed", "unchanged", "rejected"))
+    numbers = ("users", "added", "removed", "unchanged", "rejected")
+    dpids = [" → ".join(map(str, project.dpids_of(plan.batch.feed))) for plan in plans]
+    narrow = [(row[0], dpid, *row[2:]) for row, dpid in zip(rows, dpids, strict=True)]
+    _table(f"Plan for {destination}", columns, rows, numbers=numbers, wraps=("guard",), narrow=narrow)
     reasons: dict[str, dict[str, int]] = {}
     for plan in plans:
         for reason, count in plan.rejected.items():
@@ -160,7 +309,13 @@ def show_plan(
             (reason, sum(by_feed.values()), project.rules.says(reason), ", ".join(by_feed))
             for reason, by_feed in sorted(reasons.items(), key=lambda item: -sum(item[1].values()))
         ]
-        _table("Rejected rows", ("reason", "rows", "what is wrong", "feeds"), rejected, ("rows",))
+        _table(
+            "Rejected rows",
+            ("reason", "rows", "what is wrong", "feeds"),
+            rejected,
+            numbers=("rows",),
+            wraps=("what is wrong", "feeds"),
+        )
     if mismatches:
         mismatch_rows = [
             (
@@ -175,7 +330,8 @@ def show_plan(
             "Users who can't be reached: their ID is spelled otherwise on the site (IDs match exactly)",
             ("data source", "difference", "users", "share"),
             mismatch_rows,
-            ("users", "share"),
+            numbers=("users", "share"),
+            wraps=("data source", "difference"),
         )
 
 
@@ -198,6 +354,8 @@ def show_rejected(rules: Rules, feed: str, samples: list[dict[str, Any]], as_jso
         f"Rejected rows of {feed}, up to ten a reason",
         ("reason", "user_id", "key", "value", "what is wrong"),
         rows,
+        wraps=("what is wrong",),
+        folds=("user_id", "key", "value"),
     )
 
 
@@ -211,11 +369,12 @@ def show_report(report: Report, as_json: bool) -> None:
             say("Nothing to deliver: the destination has everything already.")
         return
     rows = [
-        (outcome.delivery.feed, outcome.delivery.status, file.lines, file.bytes, file.uri)
+        (outcome.delivery.feed, outcome.delivery.status, file.lines, file.bytes, file.name)
         for outcome in report.outcomes
         for file in outcome.files
     ]
-    _table("Delivered", ("feed", "status", "lines", "bytes", "file"), rows, ("lines", "bytes"))
+    title = f"Delivered to {report.outcomes[0].delivery.destination}"
+    _table(title, ("feed", "status", "lines", "bytes", "file"), rows, numbers=("lines", "bytes"))
 
 
 def _delivery_json(outcome: Outcome) -> dict[str, Any]:
@@ -263,7 +422,7 @@ def show_check(report: CheckReport, as_json: bool) -> None:
         )
         for file in report.files
     ]
-    _table("Audience Manager would report", columns, rows, columns[1:-1])
+    _table("Audience Manager would report", columns, rows, numbers=columns[1:-1])
     for file in report.files:
         for title, problems, counts in (
             ("errors", file.errors, file.reasons),
@@ -284,6 +443,8 @@ def show_check(report: CheckReport, as_json: bool) -> None:
                     f"{file.file}: {title} ({total}), the first of each",
                     ("line", "reason", "sample", "what is wrong"),
                     samples,
+                    wraps=("what is wrong",),
+                    folds=("sample",),
                 )
 
 
@@ -295,15 +456,20 @@ def show_status(stories: list[tuple[Delivery, list[DeliveryFile]]], as_json: boo
     if not stories:
         say("No delivery yet.")
         return
-    rows: list[tuple[object, ...]] = []
-    for delivery, files in stories:
-        note = delivery.reason or ("forced past a guard" if delivery.forced else "")
-        head = (delivery.delivery_id, delivery.destination, delivery.status)
-        when = f"{delivery.changed_at:%Y-%m-%d %H:%M}"
-        rows.append((*head, when, delivery.users, delivery.signals_added, delivery.signals_removed, note))
-        for file in files:
-            picked = f"picked up {file.picked_up_at:%Y-%m-%d %H:%M}" if file.picked_up_at else ""
-            rows.append(("", "", f"  {file.status}", "", "", "", "", f"{file.name} {picked}".rstrip()))
+    rows = [
+        (
+            delivery.delivery_id,
+            delivery.destination,
+            delivery.status,
+            f"{delivery.changed_at:%Y-%m-%d %H:%M}",
+            delivery.users,
+            delivery.signals_added,
+            delivery.signals_removed,
+            [delivery.reason or "forced past a guard"] * bool(delivery.reason or delivery.forced)
+            + [f"{file.name} {_file_status(file)}" for file in files],
+        )
+        for delivery, files in stories
+    ]
     columns = (
         "delivery",
         "destination",
@@ -314,7 +480,11 @@ def show_status(stories: list[tuple[Delivery, list[DeliveryFile]]], as_json: boo
         "removed",
         "note, files",
     )
-    _table("Deliveries", columns, rows, ("users", "added", "removed"))
+    _table("Deliveries", columns, rows, numbers=("users", "added", "removed"), wraps=("note, files",))
+
+
+def _file_status(file: DeliveryFile) -> str:
+    return f"picked up {file.picked_up_at:%Y-%m-%d %H:%M}" if file.picked_up_at else file.status
 
 
 def _story_json(delivery: Delivery, files: list[DeliveryFile]) -> dict[str, Any]:
