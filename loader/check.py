@@ -413,7 +413,10 @@ def _write_errors(target: TextIO, reason: str, numbers: pa.Array, lines: pa.Arra
         if len(rows)
         else b""
     )
-    target.write(text.decode("utf-8", "replace") + "\n")
+    try:
+        target.write(text.decode("utf-8", "replace") + "\n")
+    except OSError as error:
+        raise ConfigError(f"the errors file can't be written: {error.strerror}") from None
 
 
 @contextmanager
