@@ -257,11 +257,14 @@ class Project(BaseModel):
             return self.vars.data_sources[dpid].name
         return f"{self.rules.global_id_type(dpid)} (global)"
 
-    def require_full_possible(self, feeds: Sequence[str]) -> None:
-        """Raise ConfigError when one of `feeds`, sent as .overwrite, would erase what another feed has sent."""
+    def require_full_possible(self, feeds: Sequence[str], where: str = "--full") -> None:
+        """Raise ConfigError when one of `feeds`, sent as .overwrite, would erase what another feed has sent.
+
+        `where`: what asks for the overwrite, as the message names it.
+        """
         for name in feeds:
             if name in self.vars.feeds:
-                _prove_overwrites_nobody(self, "--full", name)
+                _prove_overwrites_nobody(self, where, name)
 
     def select(self, names: list[str] | None, option: str = "--select") -> list[str]:
         """The feeds that `option` names, in delivery order; all of them without it.

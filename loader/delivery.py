@@ -12,7 +12,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,10 +100,14 @@ class Outcome:
 
 @dataclass
 class Report:
-    """The outcomes of a run, and the errors that stopped feeds; the run's exit code is the gravest one's."""
+    """The outcomes of a run, and the errors that stopped feeds; the run's exit code is the gravest one's.
+
+    `kept_back`: feeds of which nothing was sent though something changed, for none of it may be.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list)
     errors: list[AamError] = field(default_factory=list)
+    kept_back: list[str] = field(default_factory=list)
 
     def add(self, feed: str, outcome_of: Callable[[], Outcome | None]) -> None:
         """One feed's outcome, or the error that stopped that feed only."""
@@ -121,37 +125,58 @@ class Report:
         return next((code for code in (1, 2, 4, 3) if code in codes), 0)
 
 
-def guard_verdict(project: Project, batch: Batch) -> list[str]:
-    """What the feed's guards say against a batch, with figures; empty when it may go.
+def guard_verdict(project: Project, batch: Batch, reasons: Mapping[str, int] | None = None) -> list[str]:
+    """What the feed's guards say against a batch, with figures; empty when it may go. The cause comes first.
 
-    Against `max_first`: users of a first delivery · `max_removed`: removed of the delivered signals · `max_shrink`:
-    users who lost all signals · `max_rejected`: rejected rows of all rows. An upstream table that came up empty must
-    never erase an audience.
+    Against `max_rejected`: rejected rows of all rows, with the commonest of the `reasons` (rejected rows of each) ·
+    `max_first`: users of a first delivery · `max_removed`: removed of the delivered signals · `max_shrink`: users who
+    lost all signals. An upstream table that came up empty must never erase an audience.
     """
     guards = project.guards_of(batch.feed)
-    against = []
-    if batch.users_before and not batch.users_total and batch.kind == "data":
+    commonest = _commonest(project, reasons or {})
+
+    def past(what: str, count: int, of: int, limit: float, name: str) -> list[str]:
+        if not of or count / of <= limit:
+            return []
+        return [f"{count:,} of {of:,} {what} ({count / of:.0%}), more than {name} {limit:.0%}"]
+
+    rejected = past("rows rejected", batch.rejected, batch.input_rows, guards.max_rejected, "max_rejected")
+    against = [f"{line}{commonest}" for line in rejected]
+    is_data = batch.kind == "data"  # ID pairs are never withdrawn
+    if is_data and batch.users_before and not batch.users_total:
         # whatever the shares allow
-        against.append(f"the feed came up empty: all {batch.users_before:,} users would lose their signals")
+        why = f"no row of the feed may be sent{'' if rejected else commonest}"
+        empty = "the feed came up empty" if not batch.rejected else why
+        against.append(f"{empty}: all {batch.users_before:,} users would lose their signals")
     if batch.base_delivery_id is None and batch.users > guards.max_first:
         against.append(f"first delivery of {batch.users:,} users, more than max_first {guards.max_first:,}")
-    shares = [
-        ("signals removed", batch.signals_removed, batch.signals_before, guards.max_removed, "max_removed"),
-        (
-            "users lost",
-            batch.users_before - batch.users_total,
-            batch.users_before,
-            guards.max_shrink,
-            "max_shrink",
-        ),
-        ("rows rejected", batch.rejected, batch.input_rows, guards.max_rejected, "max_rejected"),
-    ]
-    for what, count, of, limit, name in shares:
-        if batch.kind == "id_sync" and name == "max_shrink":
-            continue  # ID pairs are never withdrawn
-        if of and count / of > limit:
-            against.append(f"{count:,} of {of:,} {what} ({count / of:.0%}), more than {name} {limit:.0%}")
+    against += past(
+        "signals removed", batch.signals_removed, batch.signals_before, guards.max_removed, "max_removed"
+    )
+    if is_data:
+        lost = batch.users_before - batch.users_total
+        against += past("users lost", lost, batch.users_before, guards.max_shrink, "max_shrink")
     return against
+
+
+def _commonest(project: Project, reasons: Mapping[str, int]) -> str:
+    """The reason of most rejected rows and what to make of it, as the end of a message."""
+    if not reasons:
+        return ""
+    reason = max(reasons, key=lambda name: reasons[name])
+    return f", {reasons[reason]:,} of them as {reason} ({project.rules.says(reason)})"
+
+
+def refusal_of_full(project: Project, batch: Batch) -> ConfigError | None:
+    """Why a batch of a full build must not be sent; `--full` may have been asked of other feeds alone."""
+    if batch.is_full and batch.kind == "data":
+        try:
+            project.require_full_possible(
+                [batch.feed], "the last build is full (`aam run`, or `dbt build`, builds changes)"
+            )
+        except ConfigError as error:
+            return error
+    return None
 
 
 def deliver(run: Run, feeds: Sequence[str]) -> Report:
@@ -169,9 +194,10 @@ def deliver(run: Run, feeds: Sequence[str]) -> Report:
     except AamError as error:
         report.errors.append(error)
         return report
+    reasons = state.rejected_reasons(run.warehouse, run.project)
     for batch in batches:
         if batch.feed not in stopped:
-            report.add(batch.feed, partial(_deliver_batch, run, batch))
+            report.add(batch.feed, partial(_deliver_batch, run, batch, reasons.get(batch.feed, {}), report))
     return report
 
 
@@ -247,7 +273,7 @@ def _require_built_for(run: Run, batches: Sequence[Batch]) -> None:
         require_full(batches)
 
 
-def _deliver_batch(run: Run, batch: Batch) -> Outcome | None:
+def _deliver_batch(run: Run, batch: Batch, reasons: Mapping[str, int], report: Report) -> Outcome | None:
     last = state.last_delivered(run.warehouse, run.project, batch.destination, batch.feed)
     if last and last.batch_id == batch.batch_id:
         return None
@@ -257,15 +283,23 @@ def _deliver_batch(run: Run, batch: Batch) -> Outcome | None:
             f"the build is older than delivery {base}, so its changes are not those of today;"
             " run `aam run`, or `dbt build` and `aam deliver`"
         )
-    if not batch.lines:
-        return None
-    against = guard_verdict(run.project, batch)
+    refusal = refusal_of_full(run.project, batch)
+    if refusal:
+        raise refusal
+    # also of a batch without lines: that all its rows were kept back is no success
+    against = guard_verdict(run.project, batch, reasons)
     forced = bool(against) and run.options.forces(batch.feed)
     if against and not forced:
         raise GuardError(
             f"{'; '.join(against)}; look at `aam plan`, then mend the data, change the feed's guard,"
             f" or send it with --force-feed {batch.feed}"
         )
+    if not batch.lines:
+        why = _kept_back(run.project, batch, reasons)
+        if why:
+            log.warning("%s", f"feed {batch.feed}: {why}")
+            report.kept_back.append(batch.feed)
+        return None
     if last:
         forced = _mind_the_order(run, last, batch) or forced
     delivery = state.begin(run.warehouse, run.project, batch, _file_root(run, batch), forced=forced)
@@ -274,6 +308,22 @@ def _deliver_batch(run: Run, batch: Batch) -> Outcome | None:
         extra={"fields": {"delivery": delivery.delivery_id, "feed": batch.feed, "lines": batch.lines}},
     )
     return _export_and_send(run, delivery)
+
+
+def _kept_back(project: Project, batch: Batch, reasons: Mapping[str, int]) -> str:
+    """Why there is nothing to send of a feed though it is not as it was delivered; empty when it is."""
+    if not batch.input_rows:
+        return "nothing to send, its model gives no rows"
+    see = f"see `aam plan --rejected {batch.feed}`"
+    if batch.rejected >= batch.input_rows:
+        return (
+            f"nothing to send, all {batch.rejected:,} rows are kept back{_commonest(project, reasons)}; {see}"
+        )
+    staying = reasons.get("not_withdrawable_by_sync", 0)
+    if staying:
+        says = project.rules.says("not_withdrawable_by_sync")
+        return f"nothing to send, {staying:,} signals are gone but {says}; {see}"
+    return ""
 
 
 def _mind_the_order(run: Run, last: Delivery, batch: Batch) -> bool:
@@ -291,7 +341,7 @@ def _mind_the_order(run: Run, last: Delivery, batch: Batch) -> bool:
     if not users:
         return False
     try:
-        waiting = [file for file in unseen if not _picked_up(run, file)]
+        waiting = [file for file in unseen if _whereabouts(run, file) == "waiting"]
     except CannotListError as error:
         log.info("%s", f"feed {batch.feed}: whether earlier files were picked up can't be known: {error}")
         return False
@@ -492,9 +542,11 @@ def _check_before_encryption(run: Run, delivery: Delivery) -> None:
 def _require_ok(report: FileReport) -> None:
     if not report.ok:
         first = report.errors[0]
-        place = f"line {first.line}: " if first.line else ""
+        # No sample of a line: it is a person's data, and this is written down for good.
+        found = f"line {first.line}: {first.reason}" if first.line else f"{first.reason}, {first.sample}"
+        says = f" ({report.says[first.reason]})" if first.reason in report.says else ""
         raise CheckFailedError(
-            f"{report.file} was not sent, Audience Manager would refuse it: {place}{first.reason} ({first.sample});"
+            f"{report.file} was not sent, Audience Manager would refuse it: {found}{says};"
             " mend the rows, or the rule in vars.rules that let them through, and run `aam run`"
         )
 
@@ -515,6 +567,12 @@ def _finish(run: Run, delivery: Delivery) -> Outcome | None:
         if file.status != "superseded"
     ]
     log.info("finishing", extra={"fields": {"delivery": delivery.delivery_id, "feed": delivery.feed}})
+    if delivery.kind == "data" and delivery.mode == "overwrite":
+        # another feed may have come since
+        run.project.require_full_possible(
+            [delivery.feed],
+            f"open delivery {delivery.delivery_id} is an overwrite (`--abandon {delivery.delivery_id}` gives it up)",
+        )
     complete = bool(files) and sum(file.lines for file in files) == delivery.lines
     if complete and all(_can_be_sent(run, file) for file in files):
         return _send_again(run, delivery, files)
@@ -615,8 +673,8 @@ def _take_back(run: Run, file: DeliveryFile) -> None:
 def refresh_picked_up(run: Run) -> list[DeliveryFile]:
     """Look for `.processed` beside or in place of each delivered file, and record when it was seen [amazon-s3].
 
-    Returns the files that are not picked up though older than `not_picked_up_hours`; a directory's never are. Files
-    of more than 30 days ago are passed over: Audience Manager keeps them no longer. Raises CannotListError.
+    Returns the files that wait though older than `not_picked_up_hours`; a directory's never are picked up. Files of
+    more than 30 days ago are passed over: Audience Manager keeps them no longer. Raises CannotListError.
     """
     late = []
     hours = run.project.vars.not_picked_up_hours
@@ -628,29 +686,34 @@ def refresh_picked_up(run: Run) -> list[DeliveryFile]:
             age = now - (file.uploaded_at or delivery.changed_at)
             if file.status != "uploaded" or file.picked_up_at is not None or age > KEPT_AT_DESTINATION:
                 continue
-            if not _picked_up(run, file) and age > timedelta(hours=hours):
+            if _whereabouts(run, file) == "waiting" and age > timedelta(hours=hours):
                 late.append(file)
     return [] if run.settings.type == "directory" else late
 
 
 def _seen_picked_up(run: Run, file: DeliveryFile) -> bool:
-    """As `_picked_up`; False also where the destination won't tell."""
+    """Whether Audience Manager was seen to have renamed the file; False also where the destination won't tell."""
     try:
-        return _picked_up(run, file)
+        return _whereabouts(run, file) == "picked up"
     except CannotListError:
         return False
 
 
-def _picked_up(run: Run, file: DeliveryFile) -> bool:
-    """Whether Audience Manager has renamed the file; records when. Raises CannotListError."""
+def _whereabouts(run: Run, file: DeliveryFile) -> Literal["waiting", "picked up", "gone"]:
+    """What has become of a file that stood at the destination; records when it was picked up. Raises CannotListError.
+
+    Once read, it has another name [amazon-s3], or is gone, as by FTP; on S3 it goes after 30 days, read or not.
+    """
     folder = file.object_key.removesuffix(file.name)
-    keys = [folder + name for name in picked_up_names(file.name)]
-    for stored in run.destination.list(f"{folder}{file.name.partition('.')[0]}."):
-        if stored.key in keys:
-            seen = stored.modified or datetime.now(timezone.utc)
+    there = {
+        stored.key: stored for stored in run.destination.list(folder + file.name.partition(".")[0] + ".")
+    }
+    for name in picked_up_names(file.name):
+        if folder + name in there:
+            seen = there[folder + name].modified or datetime.now(timezone.utc)
             state.mark_picked_up(run.warehouse, run.project, file.name, seen)
-            return True
-    return False
+            return "picked up"
+    return "waiting" if file.object_key in there else "gone"
 
 
 def sweep_spool(run: Run) -> None:

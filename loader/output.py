@@ -365,8 +365,10 @@ def show_report(report: Report, as_json: bool) -> None:
         _print_json({"deliveries": [_delivery_json(outcome) for outcome in report.outcomes]})
         return
     if not report.outcomes:
-        if not report.errors:
-            say("Nothing to deliver: the destination has everything already.")
+        if report.kept_back:
+            say(f"Nothing to deliver; the warnings say what keeps {', '.join(report.kept_back)} back.")
+        elif not report.errors:
+            say("Nothing to deliver: nothing has changed since the last delivery.")
         return
     rows = [
         (outcome.delivery.feed, outcome.delivery.status, file.lines, file.bytes, file.name)

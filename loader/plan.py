@@ -7,14 +7,14 @@ from typing import Any
 
 from loader import state
 from loader.config import Project
-from loader.delivery import guard_verdict, require_full
+from loader.delivery import guard_verdict, refusal_of_full, require_full
 from loader.state import Batch
 from loader.warehouse import Warehouse
 
 
 @dataclass(frozen=True)
 class FeedPlan:
-    """A batch, its rejected rows by reason, and what its guards say against it (empty: nothing)."""
+    """A batch, its rejected rows by reason, and what stands against sending it, guards above all (empty: nothing)."""
 
     batch: Batch
     data_source: str
@@ -63,11 +63,16 @@ def make_plan(
                 batch=batch,
                 data_source=_data_source(project, batch.feed),
                 rejected=reasons.get(batch.feed, {}),
-                guard=guard_verdict(project, batch),
+                guard=_against(project, batch, reasons.get(batch.feed, {})),
                 delivered=bool(last and last.batch_id == batch.batch_id),
             )
         )
     return plans
+
+
+def _against(project: Project, batch: Batch, reasons: dict[str, int]) -> list[str]:
+    refusal = refusal_of_full(project, batch)
+    return ([str(refusal)] if refusal else []) + guard_verdict(project, batch, reasons)
 
 
 def _data_source(project: Project, feed: str) -> str:

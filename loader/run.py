@@ -84,7 +84,7 @@ def build_and_deliver(
                 sweep_spool(run)
         except AamError as error:
             report = Report(errors=[error])
-    return Report(before.outcomes + report.outcomes, before.errors + report.errors)
+    return Report(before.outcomes + report.outcomes, before.errors + report.errors, report.kept_back)
 
 
 def deliver_built(place: Place, feeds: list[str], options: Options) -> Report:

@@ -140,15 +140,25 @@ def put_processed(bucket: Bucket, project: Workspace, way: int) -> None:
         )
 
 
+def delivered_to(bucket: Bucket, workspace: Prepare) -> Workspace:
+    """Changes built upon a delivery to the bucket, which nobody has read yet."""
+    project = workspace("changed")
+    for file in project.out():
+        key = file.relative_to(project.root / "out").as_posix()
+        bucket.client.put_object(Bucket=bucket.name, Key=key, Body=file.read_bytes())
+    project.destination(**bucket.settings)
+    return project
+
+
 @pytest.mark.parametrize("way", [0, -1], ids=["in place", "beside"])
 def test_a_contradiction_to_a_waiting_file_is_held(workspace: Prepare, bucket: Bucket, way: int) -> None:
-    project = workspace("changed")
-    project.destination(**bucket.settings)
+    project = delivered_to(bucket, workspace)
     project.vars(lambda v: v.update(on_unprocessed="hold"))
     [(waiting,)] = project.sql(
         "select name from aam_state.delivery_files f inner join aam_state.deliveries d"
         " on d.delivery_id = f.delivery_id where d.feed = 'crm_traits'"
     )
+    there = bucket.stored()
     done = project.aam("deliver", "--json", "--select", "crm_traits", extra=AWS)
     assert done.code == 3
     [line] = done.complaints
@@ -158,7 +168,7 @@ def test_a_contradiction_to_a_waiting_file_is_held(workspace: Prepare, bucket: B
         " where feed = 'crm_traits' and not qualified and batch_id in (select batch_id from inbound.batches)"
     )
     assert f"for {users:,} users" in line
-    assert bucket.stored() == []
+    assert bucket.stored() == there
     # ID pairs contradict nothing
     project.deliver("--select", "crm_id_sync", *NO_CHECK, extra=AWS)
     put_processed(bucket, project, way)
@@ -172,17 +182,30 @@ def test_a_contradiction_to_a_waiting_file_is_held(workspace: Prepare, bucket: B
     ]
 
 
+def test_what_is_gone_waits_for_nobody(workspace: Prepare, bucket: Bucket) -> None:
+    """Files live 30 days in Audience Manager's bucket, and as long as they are not read on its FTP server."""
+    project = delivered_to(bucket, workspace)
+    project.vars(lambda v: v.update(on_unprocessed="hold", not_picked_up_hours=0))
+    [key] = [key for key in bucket.stored() if "/ftp_dpm_58342_1" in key]
+    gone = key.rpartition("/")[2]
+    bucket.client.delete_object(Bucket=bucket.name, Key=key)
+    assert "crm_profile" in project.refused(3, "deliver", "--select", "crm_profile", extra=AWS)
+    done = project.ok("deliver", "--json", "--select", "crm_traits", *NO_CHECK, extra=AWS)
+    assert [delivery["status"] for delivery in done.json["deliveries"]] == ["delivered"]
+    assert "not picked up" not in done.err
+    late = project.ok("status", "--refresh", extra=AWS).err
+    assert gone not in late and "ftp_dpm_20915_58342_1" in late
+
+
 def test_a_hold_can_be_forced_and_that_is_recorded(workspace: Prepare, bucket: Bucket) -> None:
-    project = workspace("changed")
-    project.destination(**bucket.settings)
+    project = delivered_to(bucket, workspace)
     project.vars(lambda v: v.update(on_unprocessed="hold"))
     project.deliver("--select", "crm_profile", "--force-feed", "crm_profile", *NO_CHECK, extra=AWS)
     assert project.sql("select feed from aam_state.deliveries where forced") == [("crm_profile",)]
 
 
 def test_a_warning_is_enough_where_the_project_says_so(workspace: Prepare, bucket: Bucket) -> None:
-    project = workspace("changed")
-    project.destination(**bucket.settings)
+    project = delivered_to(bucket, workspace)
     done = project.ok("deliver", "--json", "--select", "crm_traits", *NO_CHECK, extra=AWS)
     assert "warning: feed crm_traits:" in done.err and "is not picked up yet" in done.err
     assert len(done.json["deliveries"]) == 1
