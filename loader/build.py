@@ -15,7 +15,7 @@ from pathlib import Path
 
 from loader import output
 from loader.config import Project
-from loader.errors import AamError, ConfigError, DeliveryError, LockedError
+from loader.errors import AamError, ConfigError, DeliveryError, LockedError, without_values
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _TIME = re.compile(r"^\d\d:\d\d:\d\d\s+")
@@ -99,7 +99,8 @@ def _one_line(message: str) -> str:
     """dbt's message without its heading, file names and the `compiled code at` trailer."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     body = [line for line in lines if not re.match(r"[A-Z][a-z]+ Error in |>|compiled ", line)]
-    return (body or lines or ["failed"])[0]
+    said = (body or lines or ["failed"])[0]
+    return said if message.startswith("Compilation Error") else without_values(said)
 
 
 def _compile_error(said: deque[str], code: int) -> AamError:

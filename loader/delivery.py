@@ -25,7 +25,7 @@ from loader import state
 from loader.config import Project
 from loader.destinations import CannotListError, Stored
 from loader.destinations.common import sha256_of
-from loader.errors import AamError, ConfigError, DeliveryError, GuardError
+from loader.errors import AamError, ConfigError, DeliveryError, GuardError, MissingTableError
 from loader.filenames import FileName, IdSyncName, InboundName, picked_up_names
 from loader.state import Batch, Delivery, DeliveryFile
 
@@ -183,7 +183,8 @@ def deliver(run: Run, feeds: Sequence[str]) -> Report:
     """Finish what is open, then deliver the built batches of `feeds`, ID syncs first.
 
     One feed's failure stops that feed only. All errors are in the report, beside what was delivered in spite of them;
-    a ConfigError when there is no whole build to deliver, or when it was made for something else.
+    a ConfigError when there is no whole build to deliver, or when it was made for something else; a LockedError while
+    dbt is building one.
     """
     report = finish_open(run, feeds)
     stopped = {error.feed for error in report.errors if isinstance(error, FeedError)}
@@ -432,7 +433,10 @@ def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
             f"select ids || chr(10) as line, 1 as lines from {id_sync_lines}"
             " where id_sync = $1 and batch_id = $2"
         )
-    return run.warehouse.stream(sql, [delivery.feed, delivery.batch_id])
+    try:
+        yield from run.warehouse.stream(sql, [delivery.feed, delivery.batch_id])
+    except MissingTableError as error:
+        raise state.torn(run.warehouse, str(error)) from None
 
 
 def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFile]:

@@ -47,7 +47,8 @@ def make_plan(
 ) -> list[FeedPlan]:
     """The plan of the last build for `feeds`.
 
-    Raises ConfigError when nothing is built, when the build is torn, or when `full` is asked of a build of changes.
+    Raises ConfigError when nothing is built, when the build is torn, or when `full` is asked of a build of changes;
+    LockedError while dbt is building.
     """
     state.require_build(warehouse, project)
     batches = state.read_batches(warehouse, project, feeds)

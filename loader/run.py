@@ -20,7 +20,7 @@ from loader.config import (
 from loader.delivery import FeedError, Options, Report, Run, deliver, finish_open, sweep_spool
 from loader.destinations import Destination, DestinationSettings, open_destination
 from loader.encryption import Encryption, prepare_encryption
-from loader.errors import AamError
+from loader.errors import AamError, ConfigError
 from loader.warehouse import lock_feeds, open_warehouse
 
 
@@ -35,11 +35,21 @@ class Place:
     destination: DestinationSettings
 
 
+# An encrypted file costs a gpg, and is closed a quarter of a megabyte early: below this, each user might get one.
+LEAST_ENCRYPTED_SPLIT = 1_000_000
+
+
 def find_place(root: Path, target: str | None, to: str | None) -> Place:
     """Read all configuration. Raises ConfigError that names the file and the key."""
     project = load_project(root)
     target_name, warehouse = load_warehouse(project, target)
     name, destination = load_destination(project, to)
+    split_bytes = project.vars.limits.split_bytes
+    if destination.encrypt and split_bytes < LEAST_ENCRYPTED_SPLIT:
+        raise ConfigError(
+            f"dbt_project.yml: vars.limits.split_bytes: {split_bytes:,} is too little for destination {name}, which"
+            f" encrypts: each file is a gpg of its own; set it to {LEAST_ENCRYPTED_SPLIT:,} or more"
+        )
     return Place(project, target_name, warehouse, name, destination)
 
 

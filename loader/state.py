@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, TypeVar
 
 from loader.config import Project
-from loader.errors import ConfigError
+from loader.errors import AamError, ConfigError, LockedError, MissingTableError
 from loader.warehouse import Warehouse, quoted
 
 Status = Literal["exporting", "uploading", "delivered", "failed", "abandoned"]
@@ -150,23 +150,34 @@ def read_batches(warehouse: Warehouse, project: Project, feeds: Sequence[str]) -
 
 
 def require_whole_build(warehouse: Warehouse, project: Project, batches: Sequence[Batch]) -> None:
-    """Raise ConfigError when the outbox's tables come from different builds."""
+    """Raise ConfigError when the outbox's tables come from different builds, LockedError while dbt builds them."""
+    schema = project.inbound_schema
     expected = {batch.batch_id for batch in batches}
-    for table in ("trait_rows", "user_lines", "rejected_rows", "id_sync_rows"):
-        sql = f"select batch_id from {outbox_table(project, table)} limit 1"
-        if {row["batch_id"] for row in warehouse.rows(sql)} - expected:
-            schema = project.inbound_schema
-            raise _torn(f"{schema}.{table} and {schema}.batches come from different builds")
-    # What a delivery can't write down, it must not send.
+    for table in ("trait_rows", "user_lines", "file_lines", "rejected_rows", "id_sync_rows", "id_sync_lines"):
+        try:
+            found = warehouse.rows(f"select batch_id from {outbox_table(project, table)} limit 1")
+        except MissingTableError:
+            raise torn(warehouse, f"{schema}.{table} is missing") from None
+        if {row["batch_id"] for row in found} - expected:
+            raise torn(warehouse, f"{schema}.{table} and {schema}.batches come from different builds")
     for batch in batches:
-        changes = batch.signals_added + batch.signals_removed
-        ledger, feed = ("user_ledger", "feed") if batch.kind == "data" else ("id_ledger", "id_sync")
-        sql = f"select 1 as there from {_table(project, ledger)} where batch_id = $1 and {feed} = $2"
-        if changes and not warehouse.rows(f"{sql} limit 1", [batch.batch_id, batch.feed]):
-            raise _torn(f"{ledger} knows nothing of the {changes:,} changes of feed {batch.feed}")
+        _require_written_down(warehouse, project, batch)
 
 
-def _torn(what: str) -> ConfigError:
+def _require_written_down(warehouse: Warehouse, project: Project, batch: Batch) -> None:
+    """What a delivery can't write down, it must not send."""
+    changes = batch.signals_added + batch.signals_removed
+    ledger, feed = ("user_ledger", "feed") if batch.kind == "data" else ("id_ledger", "id_sync")
+    sql = f"select 1 as there from {_table(project, ledger)} where batch_id = $1 and {feed} = $2"
+    if changes and not warehouse.rows(f"{sql} limit 1", [batch.batch_id, batch.feed]):
+        raise torn(warehouse, f"{ledger} knows nothing of the {changes:,} changes of feed {batch.feed}")
+
+
+def torn(warehouse: Warehouse, what: str) -> AamError:
+    """The error of an outbox that is not one build's: a LockedError while dbt is at work, else a ConfigError."""
+    builder = warehouse.builder()
+    if builder:
+        return LockedError(f"dbt is building ({builder}): {what}; wait for it, then deliver")
     return ConfigError(f"the build is torn: {what}; build all together: `aam run`, or `dbt build`")
 
 
@@ -289,7 +300,8 @@ def begin(
     """Record a new delivery as `exporting`, and as `uncertain`, so that a build made from now on reckons with it.
 
     Its file timestamp is now, or the first second after in which no delivery has file names that begin alike;
-    `file_root` gives that beginning for a timestamp.
+    `file_root` gives that beginning for a timestamp. Raises LockedError or ConfigError when a dbt build beside us
+    forgets the batch, or has done so.
     """
     timestamp = _free_timestamp(warehouse, project, batch.feed, file_root)
     began = _after_all_others(warehouse, project)
@@ -318,6 +330,13 @@ def begin(
         holder=_holder(),
     )
     with warehouse.transaction():
+        # A build forgets batches that never left. Either it sees this delivery, or we see that it did.
+        try:
+            warehouse.hold([_table(project, "user_ledger"), _table(project, "id_ledger")])
+        except LockedError:
+            # no question more in this transaction: PostgreSQL answers none after an error
+            raise LockedError("dbt is building the outbox anew; wait for it, then deliver") from None
+        _require_written_down(warehouse, project, batch)
         _insert(warehouse, _table(project, "deliveries"), vars(delivery))
         _event(warehouse, project, delivery, "exporting", detail="forced" if forced else None)
     return delivery

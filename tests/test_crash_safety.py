@@ -339,6 +339,60 @@ def test_torn_and_stale_builds_are_refused(workspace: Prepare) -> None:
     assert "--full" in project.refused(2, "deliver", "--full")
 
 
+# What settle_user_ledger does when a build begins.
+FORGET = "delete from aam_state.user_ledger where batch_id not in (select batch_id from aam_state.deliveries)"
+FORGETTING = f"""
+import sys
+from loader import cli, state
+free_timestamp = state._free_timestamp
+def forgotten_meanwhile(warehouse, *more):
+    warehouse.execute({FORGET!r})
+    return free_timestamp(warehouse, *more)
+state._free_timestamp = forgotten_meanwhile
+sys.argv = ["aam", "deliver", "--select", "crm_traits", "--no-check"]
+cli.main()
+"""
+
+
+def test_a_batch_forgotten_at_the_last_moment_is_not_sent(workspace: Prepare) -> None:
+    """Nothing could be written down of it: a build by hand, just when the delivery has looked."""
+    project = workspace("changed")
+    files, events = project.out(), project.sql("select count(*) from aam_state.delivery_events")
+    done = project.python(FORGETTING)
+    assert done.code == 2
+    assert "user_ledger knows nothing" in done.err and "aam run" in done.err
+    assert (project.out(), project.sql("select count(*) from aam_state.delivery_events")) == (files, events)
+
+
+def test_a_dbt_at_work_beside_a_delivery(postgres_workspace: Prepare) -> None:
+    """A build by hand takes no lock of ours: its moments are told from a build that was broken off."""
+    import psycopg2
+
+    project = postgres_workspace("changed")
+    files, state = project.out(), project.state()
+    dbt = psycopg2.connect(
+        host=project.environment["AAM_PG_HOST"], user="postgres", dbname=project.environment["AAM_PG_DATABASE"],
+        application_name="dbt",
+    )  # fmt: skip
+    with dbt.cursor() as cursor:
+        cursor.execute(FORGET)
+        line = project.refused(4, "deliver", "--select", "crm_traits", *NO_CHECK)
+        assert "dbt is building the outbox anew; wait for it" in line
+        dbt.rollback()
+        cursor.execute("drop view inbound.trait_rows cascade")
+        dbt.commit()
+        for command in ("deliver", "plan"):
+            line = project.refused(4, command)
+            assert re.search(
+                r"dbt is building \(server process \d+, since 2[^)]+\): inbound.trait_rows is missing", line
+            )
+    dbt.close()
+    for command in ("deliver", "plan"):
+        assert "the build is torn: inbound.trait_rows is missing" in project.refused(2, command)
+    assert (project.out(), project.state()) == (files, state)
+    assert project.sql("select count(*) from aam_state.deliveries where status <> 'delivered'") == [(0,)]
+
+
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIASECRETKEYOFTHETEST",
     "AWS_SECRET_ACCESS_KEY": "aws-s3cr3t/of+the+test",

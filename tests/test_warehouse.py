@@ -1,5 +1,6 @@
 """How a warehouse is read: rows of any width, in memory that stays flat."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import duckdb
 import pytest
 
 from loader.config import DuckDBSettings, PostgresSettings
+from loader.errors import DeliveryError, MissingTableError, without_values
+from loader.warehouse import Warehouse
 from loader.warehouse.duckdb import BATCH_BYTES, KEEP_BYTES, VECTOR_ROWS, DuckDBWarehouse
 from loader.warehouse.postgres import PostgresWarehouse
 
@@ -96,3 +99,67 @@ def test_postgresql_gives_rows_while_it_makes_them(postgres: PostgresWarehouse) 
     assert postgres.rows(under_way) == [{"n": 1}]
     assert first.num_rows + sum(batch.num_rows for batch in rows) == 2_999_999
     assert postgres.rows(under_way) == [{"n": 0}]
+
+
+# A person's data in what a database says: it would enter logs and the state for good.
+QUOTING = {
+    "select cast(x as integer) as n from (values ('jane\"s @example.com')) as t (x)": "integer|INT32",
+    "select cast(x as integer) as n from (values ('jane' || chr(10) || '@example.com')) as t (x)": "integer|string",
+    "select cast(x as integer) as n from (values (cast('4915112345678' as bigint))) as t (x)": "out of range",
+    "select cast(x as date) as n from (values ('jane@example.com')) as t (x)": "date",
+    "select cast(x as date) as n from (values ('4915-13-12')) as t (x)": "date",
+}
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+def test_an_error_tells_no_value(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    warehouse: Warehouse
+    if engine == "duckdb":
+        warehouse = make_lines(tmp_path / "w.duckdb", 1, "'a'")
+    else:
+        warehouse = request.getfixturevalue("postgres")
+    for sql, said in QUOTING.items():
+        for read in (warehouse.rows, lambda asked: list(warehouse.stream(asked))):
+            with pytest.raises(DeliveryError, match=said) as caught:
+                read(sql)
+            assert not re.search("jane|example|4915", str(caught.value)), caught.value
+    # also in the midst of a stream, where Arrow speaks instead of the database
+    numbers = "range(3000000)" if engine == "duckdb" else "generate_series(1, 3000000)"
+    text = "case when i = 2900000 then 'jane@example.com' else '1' end"
+    late = f"select cast({text} as integer) as n from {numbers} as r (i)"
+    with pytest.raises(DeliveryError, match=r"integer|INT32") as caught:
+        list(warehouse.stream(late))
+    assert "jane" not in str(caught.value)
+    # names are told
+    with pytest.raises(MissingTableError, match="trait_rows"):
+        warehouse.rows("select * from inbound.trait_rows")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'relation "inbound.trait_rows" does not exist',
+        'column "user_id" of relation "x" does not exist',
+        'duplicate key value violates unique constraint "deliveries_pkey"',
+        'Referenced column "y" not found in FROM clause!',
+        'Cannot open file "/srv/w.duckdb": Permission denied',
+        'syntax error at or near "form"',
+        "it can't be",
+    ],
+)
+def test_an_error_tells_names(message: str) -> None:
+    assert without_values(message) == message
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'Constraint Error: Duplicate key "user_id: jane" violates primary key constraint.',
+        "ung\u00fcltige Eingabesyntax f\u00fcr Typ integer: \u201ejane\u201c",
+        'invalid input syntax for type integer: "ja"ne" of "jane"',
+        'invalid input syntax for type integer: "jane',
+        "Could not convert string 'jane' to INT32",
+    ],
+)
+def test_an_error_tells_no_value_whatever_quotes_it(message: str) -> None:
+    assert "ja" not in without_values(message) and "(\u2026)" in without_values(message)

@@ -40,6 +40,15 @@ class Warehouse(Protocol):
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """A result of any size in constant memory; other statements may run meanwhile."""
 
+    def hold(self, tables: Sequence[str]) -> None:
+        """Within a transaction: nobody else changes rows of these tables until its end.
+
+        Raises LockedError when somebody does just now.
+        """
+
+    def builder(self) -> str | None:
+        """Which dbt is at work in the warehouse, for people; None: nobody is."""
+
     def has_table(self, schema: str, table: str) -> bool:
         """Whether a table or view is there."""
         sql = "select 1 as there from information_schema.tables where table_schema = $1 and table_name = $2"

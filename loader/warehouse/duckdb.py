@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loader.errors import ConfigError, DeliveryError, LockedError
+from loader.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
 from loader.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -105,6 +105,13 @@ class DuckDBWarehouse(Warehouse):
             self._connection.execute(f"set memory_limit = '{int(in_use) + KEEP_BYTES} bytes'")
         self._connection.execute(f"set memory_limit = '{self._memory_limit}'")
 
+    def hold(self, tables: Sequence[str]) -> None:
+        """See Warehouse: the file has one process."""
+
+    def builder(self) -> str | None:
+        """See Warehouse: the file has one process."""
+        return None
+
     def close(self) -> None:
         """See Warehouse."""
         self._connection.close()
@@ -112,15 +119,19 @@ class DuckDBWarehouse(Warehouse):
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
         import duckdb
+        import pyarrow as pa
 
         try:
             yield
+        except (OSError, pa.ArrowException) as error:  # what an error between two record batches becomes
+            raise DeliveryError(f"warehouse {self._path}: {without_values(_first_line(error))}") from None
         except duckdb.OutOfMemoryException as error:
             raise DeliveryError(
                 f"warehouse {self._path}: {_first_line(error)}; set `settings: {{memory_limit: 4GB}}` in profiles.yml"
             ) from None
         except duckdb.Error as error:
-            raise DeliveryError(f"warehouse {self._path}: {_first_line(error)}") from None
+            kind = MissingTableError if isinstance(error, duckdb.CatalogException) else DeliveryError
+            raise kind(f"warehouse {self._path}: {without_values(_first_line(error))}") from None
 
 
 @contextmanager

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from loader.errors import ConfigError, DeliveryError, LockedError
+from loader.errors import AamError, ConfigError, DeliveryError, LockedError, MissingTableError, without_values
 from loader.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 BATCH_BYTES = 2 * 1024 * 1024
 # The first half of an advisory lock's key marks it as ours; the second half is the feed.
 LOCK_CLASS = 0x41414D
+# How often to look for a dbt before saying that there is none.
+BUILDER_LOOKS = 5
+# Errors that callers tell apart: undefined_table, lock_not_available.
+_KINDS: dict[str, type[AamError]] = {"42P01": MissingTableError, "55P03": LockedError}
 
 
 class PostgresWarehouse(Warehouse):
@@ -72,6 +77,22 @@ class PostgresWarehouse(Warehouse):
             cursor.execute(_with_literals(sql, parameters))
             yield from cursor.fetch_record_batch()
 
+    def hold(self, tables: Sequence[str]) -> None:
+        """See Warehouse."""
+        self.execute(f"lock table {', '.join(tables)} in share mode nowait")
+
+    def builder(self) -> str | None:
+        """See Warehouse: by the application name that dbt gives its connections, of which it has none at moments."""
+        for _ in range(BUILDER_LOOKS):
+            found = self.rows(
+                "select pid, to_char(backend_start, 'YYYY-MM-DD\"T\"HH24:MI:SSOF') as since from pg_stat_activity"
+                " where datname = current_database() and application_name like 'dbt%' order by backend_start limit 1"
+            )
+            for row in found:
+                return f"server process {row['pid']}, since {row['since']}"
+            time.sleep(0.1)
+        return None
+
     def close(self) -> None:
         """See Warehouse."""
         self._connection.close()
@@ -79,11 +100,15 @@ class PostgresWarehouse(Warehouse):
     @contextmanager
     def _clear_errors(self) -> Iterator[None]:
         import adbc_driver_manager
+        import pyarrow as pa
 
         try:
             yield
+        except (OSError, pa.ArrowException) as error:  # what an error between two record batches becomes
+            raise DeliveryError(f"warehouse {self._place}: {without_values(_first_line(error))}") from None
         except adbc_driver_manager.Error as error:
-            raise DeliveryError(f"warehouse {self._place}: {_first_line(error)}") from None
+            message = f"warehouse {self._place}: {without_values(_first_line(error))}"
+            raise _KINDS.get(error.sqlstate or "", DeliveryError)(message) from None
 
 
 @contextmanager
