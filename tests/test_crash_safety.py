@@ -1,5 +1,6 @@
 """After any kill, what the state says is delivered is at the destination, whole, and the rest is sent."""
 
+import functools
 import gzip
 import hashlib
 import json
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,8 @@ from typing import Any
 
 import pytest
 from conftest import AWS, NO_CHECK, Bucket, Stage, Workspace, process
-from servers import SftpServer, sftp_server
+from servers import FtpServer, SftpServer, ftp_server, sftp_server
+from test_encryption import Keyring
 
 from loader.filenames import parse
 
@@ -36,12 +39,31 @@ class Place:
     read: Callable[[], dict[str, bytes]]  # what lies there, by key
     leftovers: Callable[[], list[str]]  # what should not: temporary files, unfinished uploads
     clear: Callable[[], object]
+    lines_in: Callable[[bytes], list[str]]  # of a file's content
+    files: int = 6  # at the least; three a feed
 
 
 @pytest.fixture(scope="module")
 def sftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
     with sftp_server(tmp_path_factory.mktemp("sftp") / "server") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def ftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FtpServer]:
+    with ftp_server(tmp_path_factory.mktemp("ftp") / "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def keyring() -> Iterator[Keyring]:
+    # Not pytest's folder: the agent's socket may not have a long path.
+    with tempfile.TemporaryDirectory(prefix="keys-") as folder:
+        keys = Keyring(Path(folder))
+        keys.gpg("--quick-gen-key", "Adobe <adobe@example.com>", "ed25519", "cert,sign", "never")
+        keys.gpg("--quick-add-key", keys.fingerprint("adobe@"), "cv25519", "encr", "never")
+        yield keys
+        subprocess.run(["gpgconf", "--homedir", folder, "--kill", "all"], check=True)
 
 
 @pytest.fixture
@@ -57,7 +79,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
             lambda: {key: get(Bucket=bucket.name, Key=key)["Body"].read() for key in bucket.stored()},
             lambda: bucket.client.list_multipart_uploads(Bucket=bucket.name).get("Uploads", []),
             lambda: [bucket.client.delete_object(Bucket=bucket.name, Key=key) for key in bucket.stored()],
+            lines_in,
         )
+    environment, read_lines, files = {}, lines_in, 6
     if kind == "sftp":
         server: SftpServer = request.getfixturevalue("sftp")
         folder = f"inbound-{abs(hash(request.node.nodeid))}"
@@ -67,26 +91,41 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
             "type": "sftp", "host": "127.0.0.1", "port": server.port, "user": "loader", "directory": folder,
             "key_file": str(server.key_file), "known_hosts": str(server.known_hosts),
         }  # fmt: skip
+    elif kind == "ftp":
+        ftp: FtpServer = request.getfixturevalue("ftp")
+        root = ftp.root
+        settings = {
+            "type": "ftp", "host": "127.0.0.1", "port": ftp.port, "user": "loader", "tls": False,
+            "password_env": "FTP_PASSWORD", "layout": "flat",
+        }  # fmt: skip
+        environment = {"FTP_PASSWORD": "s3cret-word"}
     else:
         root = tmp_path / "inbound"
         settings = {"type": "directory", "path": str(root)}
+    if kind == "pgp":
+        keys: Keyring = request.getfixturevalue("keyring")
+        settings["encrypt"] = {"recipient": "adobe@example.com", "key_file": str(keys.public("adobe"))}
+        read_lines, files = functools.partial(lines_decrypted, keys), 2  # not split: each file costs a gpg
     return Place(
         settings,
-        {},
+        environment,
         lambda: {
             path.relative_to(root).as_posix(): path.read_bytes()
             for path in root.rglob("*")
             if path.is_file() and not path.name.startswith(".")
         },
         lambda: [path.name for path in root.rglob(".*") if path.is_file()],
-        lambda: [shutil.rmtree(path) for path in root.glob("*")],
+        lambda: [shutil.rmtree(path) if path.is_dir() else path.unlink() for path in root.glob("*")],
+        read_lines,
+        files,
     )
 
 
 def prepare_splits(workspace: Prepare, place: Place) -> Workspace:
     """Changes built upon a delivery, to be delivered in several files a feed."""
     project = workspace("changed")
-    project.vars(lambda v: v["limits"].update(split_bytes=800))
+    if place.files > len(FEEDS):
+        project.vars(lambda v: v["limits"].update(split_bytes=800))
     project.destination("local", **place.settings)
     project.environment.update(place.environment)
     return project
@@ -109,6 +148,14 @@ def killed(project: Workspace, step: int, *arguments: str) -> str:
 
 def lines_in(content: bytes) -> list[str]:
     text = gzip.decompress(content).decode()
+    assert text.endswith("\n")
+    return text[:-1].split("\n")
+
+
+def lines_decrypted(keys: Keyring, content: bytes) -> list[str]:
+    path = keys.home / "received.gpg"
+    path.write_bytes(content)
+    text = keys.gpg("--decrypt", str(path))
     assert text.endswith("\n")
     return text[:-1].split("\n")
 
@@ -143,8 +190,9 @@ def assert_nothing_lost(
         for row in rows:
             content = there[row[3]]
             assert hashlib.sha256(content).hexdigest() == row[4]
-            lines += lines_in(content)
-            process(held, row[3].rpartition("/")[2], lines_in(content))
+            found = place.lines_in(content)
+            lines += found
+            process(held, row[3].rpartition("/")[2], found)
         assert len(lines) == len(set(lines)) == rows[0][2]
     state = project.state()
     for feed in feeds:
@@ -165,19 +213,34 @@ def assert_nothing_lost(
 
 @pytest.mark.parametrize("place", KINDS, indirect=True)
 def test_killed_at_any_step(workspace: Prepare, engine: str, place: Place) -> None:
+    kill_and_repair(workspace, place, 4, random.Random(f"{engine} {place.settings['type']}"))
+
+
+# How a connection breaks is the destination's matter and what is encrypted is the file's, whichever the engine.
+@pytest.mark.parametrize("place", ["ftp"], indirect=True)
+def test_killed_while_sending_by_ftp(duckdb_workspace: Prepare, place: Place) -> None:
+    kill_and_repair(duckdb_workspace, place, 2, random.Random("ftp"))
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="needs gpg (apt-get install gnupg)")
+@pytest.mark.parametrize("place", ["pgp"], indirect=True)
+def test_killed_while_encrypting(postgres_workspace: Prepare, place: Place) -> None:
+    kill_and_repair(postgres_workspace, place, 2, random.Random("pgp"))
+
+
+def kill_and_repair(workspace: Prepare, place: Place, times: int, chance: random.Random) -> None:
     """Kills spread over all steps, each followed by one in the middle of the repair, then by a run that may end."""
-    chance = random.Random(f"{engine} {place.settings['type']}")
     # how many steps there are: a run that is left alone
     project = prepare_splits(workspace, place)
     before = project.state()
     total = int(killed(project, 0, "deliver", *SELECT).removeprefix("end "))
-    assert total > 60
+    assert total > 20 + 6 * place.files
     assert_nothing_lost(project, place, before)
-    assert len(place.read()) >= 6  # three files a feed at the least
+    assert len(place.read()) >= place.files
     kills = 0
     where_killed: list[tuple[str, str, int]] = []
-    width = total // 4
-    for start in range(0, 4 * width, width):
+    width = total // times
+    for start in range(0, times * width, width):
         remove_project(project, place)
         project = prepare_splits(workspace, place)
         where = killed(project, start + chance.randint(1, width), "deliver", *SELECT)
@@ -189,7 +252,7 @@ def test_killed_at_any_step(workspace: Prepare, engine: str, place: Place) -> No
         assert_nothing_lost(project, place, before)
         assert project.deliver(*SELECT) == []
         assert project.spooled() == []
-    assert kills >= 7, where_killed
+    assert kills >= 2 * times - 1, where_killed
 
 
 def remove_project(project: Workspace, place: Place) -> None:
