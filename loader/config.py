@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from loader.destinations.settings import DestinationSettings, parse_destination
 from loader.errors import ConfigError
@@ -227,6 +236,7 @@ class Project(BaseModel):
     identity_schema: str
     target_path: Path
     vars: Vars
+    given_vars: dict[str, Any] = {}  # of --vars: in `vars` already; dbt is told them
 
     @property
     def rules(self) -> Rules:
@@ -306,15 +316,27 @@ class _Folders(_Folder):
     inbound: _Folder | None = None
     identity: _Folder | None = None
 
-    def schema_of(self, folder: Literal["inbound", "identity"]) -> str:
-        """Where dbt puts the models of a folder: the nearest schema counts; dbt knows no vars of the file there."""
+    def schema_of(self, folder: Literal["inbound", "identity"], given: Mapping[str, Any]) -> str:
+        """Where dbt puts the models of a folder: the nearest schema counts; dbt knows of vars only those of --vars."""
         own: _Folder | None = getattr(self, folder)
         schema = (own and own.custom_schema) or self.custom_schema or folder
-        return str(render(schema, f"{PROJECT_FILE}: schema of {folder}", variables={})).strip()
+        return str(render(schema, f"{PROJECT_FILE}: schema of {folder}", variables=given)).strip()
 
 
-def load_project(root: Path) -> Project:
-    """Read dbt_project.yml in `root` and prove its feeds, ID syncs and data sources.
+def merge_vars(package: str, layers: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The vars of a package as dbt sees them: each whole, from the last that has it.
+
+    `layers`: the `vars` of dbt_project.yml files, the package's own before the project's that uses it; in each, what
+    stands under the package's name goes before the rest. `given`: --vars, before all of them.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged |= {**layer, **(layer.get(package) or {})}
+    return merged | dict(given)
+
+
+def load_project(root: Path, given: Mapping[str, Any] | None = None) -> Project:
+    """Read dbt_project.yml in `root`, with the vars `given` before its own; prove feeds, ID syncs and data sources.
 
     Raises ConfigError that names the setting.
     """
@@ -324,8 +346,9 @@ def load_project(root: Path) -> Project:
             f"{root / PROJECT_FILE} is missing: run aam in the folder of your dbt project, or pass --project-dir"
         )
     file = read_as(_ProjectFile, raw, PROJECT_FILE)
-    given = file.vars or {}
-    own = read_as(dict[str, Any], given.get(file.name) or {}, PROJECT_FILE, "vars", file.name)
+    layer = file.vars or {}
+    read_as(dict[str, Any], layer.get(file.name) or {}, PROJECT_FILE, "vars", file.name)
+    merged = merge_vars(file.name, [layer], given or {})
     folders = read_as(_Folders, (file.models or {}).get(file.name) or {}, PROJECT_FILE, "models", file.name)
     target_path = os.environ.get("DBT_TARGET_PATH") or render(
         file.target_path, f"{PROJECT_FILE}: target-path"
@@ -333,10 +356,11 @@ def load_project(root: Path) -> Project:
     project = Project(
         root=root,
         profile=render(file.profile, f"{PROJECT_FILE}: profile") or file.name,
-        inbound_schema=folders.schema_of("inbound"),
-        identity_schema=folders.schema_of("identity"),
+        inbound_schema=folders.schema_of("inbound", given or {}),
+        identity_schema=folders.schema_of("identity", given or {}),
         target_path=root / target_path,
-        vars=read_as(Vars, {**given, **own}, PROJECT_FILE, "vars"),
+        vars=read_as(Vars, merged, f"{PROJECT_FILE} with --vars" if given else PROJECT_FILE, "vars"),
+        given_vars=dict(given or {}),
     )
     model_files = {path.stem for folder in file.model_paths for path in (root / folder).rglob("*.sql")}
     for feed in project.feed_names:
@@ -471,26 +495,82 @@ def load_destination(project: Project, name: str | None) -> tuple[str, Destinati
     return chosen, parse_destination(chosen, settings, project.root)
 
 
-class DuckDBSettings(SomeSettings):
+class _WarehouseSettings(SomeSettings):
+    """A target of profiles.yml. Keys that only a build needs (threads, keep_open, …) are left to dbt."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_empty(cls, raw: Any) -> Any:
+        """A key without a value is as good as none, for dbt too."""
+        return {key: value for key, value in raw.items() if value is not None}
+
+
+class Retries(SomeSettings):
+    """How often dbt-duckdb tries to open the file while another program has it."""
+
+    connect_attempts: Whole = Field(default=1, ge=1, le=20)
+
+
+def _require_file(path: str) -> str:
+    if path == ":memory:":
+        raise ValueError("this ends with dbt, before aam could read it; give a file")
+    scheme = path.partition(":")[0].lower()
+    if scheme in ("md", "motherduck", "ducklake"):
+        raise ValueError("aam needs a DuckDB file; give one, and attach this to it for your sources")
+    return path
+
+
+# What of a profile dbt-duckdb's own code prepares, for a view needs it when it is read as when it is built.
+_BY_DBT = (
+    "database",
+    "extensions",
+    "secrets",
+    "use_credential_provider",
+    "attach",
+    "filesystems",
+    "plugins",
+    "module_paths",
+)  # fmt: skip
+
+
+class DuckDBSettings(_WarehouseSettings):
     """A DuckDB file, as dbt-duckdb's profile says."""
 
     type: Literal["duckdb"]
-    path: LocalText
-    settings: dict[str, str | bool | int | float | list[str]] = Field(default={})
+    path: Annotated[LocalText, BeforeValidator(_require_file)]
+    config_options: dict[str, str | bool | int | float | list[str]] = Field(default={}, repr=False)
+    settings: dict[str, str | bool | int | float | list[str]] = Field(default={}, repr=False)
+    retries: Retries = Retries()
+    by_dbt: dict[str, Any] = Field(default={}, repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, raw: Any) -> Any:
+        if raw.get("remote"):
+            raise ValueError("aam works on a DuckDB file, not on a server (`remote`)")
+        by_dbt = {name: raw[name] for name in _BY_DBT if raw.get(name)}
+        return {**raw, "by_dbt": {**raw.get("by_dbt", {}), **by_dbt}}
 
 
-class PostgresSettings(SomeSettings):
+class PostgresSettings(_WarehouseSettings):
     """A PostgreSQL server, as dbt-postgres's profile says."""
 
     type: Literal["postgres"]
     host: Text
     user: Text
-    dbname: Text
+    dbname: Text = Field(validation_alias=AliasChoices("dbname", "database"))
     port: Whole = Field(default=5432, ge=1, le=65535)
-    password: str = Field(default="", repr=False)
+    password: str = Field(default="", repr=False, validation_alias=AliasChoices("password", "pass"))
+    role: Text | None = None
+    search_path: str | None = None
     sslmode: Text | None = None
+    sslcert: Text | None = None
+    sslkey: Text | None = None
     sslrootcert: Text | None = None
+    keepalives_idle: Whole = Field(default=0, ge=0, le=86_400)  # seconds; 0: as the system does
     connect_timeout: Whole = Field(default=10, ge=0, le=86_400)
+    retries: Whole = Field(default=1, ge=0, le=20)
+    application_name: Text = "aam"
 
 
 _WAREHOUSES: dict[str, type[DuckDBSettings] | type[PostgresSettings]] = {
@@ -514,17 +594,35 @@ def load_warehouse(project: Project, target: str | None) -> tuple[str, DuckDBSet
     profile = read_as(_Profile, raw[project.profile], str(path), project.profile)
     chosen, output = profile.choose(target, str(path), "target")
     output = read_as(dict[str, Any], output, str(path), chosen)
-    if output.get("pass") and not output.get("password"):
-        output["password"] = output["pass"]
     kind = output.get("type")
     if not isinstance(kind, str) or kind not in _WAREHOUSES:
         raise ConfigError(
             f"{path}: {chosen}.type: {shown(kind)} is no supported warehouse; use duckdb or postgres"
         )
     settings = read_as(_WAREHOUSES[kind], output, str(path), chosen)
-    if isinstance(settings, DuckDBSettings):
-        settings = settings.model_copy(update={"path": str(project.root / settings.path)})
-    return chosen, settings
+    return chosen, _in_the_project(settings, project.root)
+
+
+def _in_the_project(
+    settings: DuckDBSettings | PostgresSettings, root: Path
+) -> DuckDBSettings | PostgresSettings:
+    """The settings with relative paths from the project's folder, where dbt works."""
+    if isinstance(settings, PostgresSettings):
+        files = {name: getattr(settings, name) for name in ("sslcert", "sslkey", "sslrootcert")}
+        found = {name: str(root / file) for name, file in files.items() if file and file != "system"}
+        return settings.model_copy(update=found)
+    by_dbt = dict(settings.by_dbt)
+    if isinstance(by_dbt.get("attach"), list):
+        by_dbt["attach"] = [_attached_from(found, root) for found in by_dbt["attach"]]
+    return settings.model_copy(update={"path": str(root / settings.path), "by_dbt": by_dbt})
+
+
+def _attached_from(attached: Any, root: Path) -> Any:
+    """Only a file has a folder: the path of other databases is an address."""
+    path = attached.get("path") if isinstance(attached, dict) else None
+    if not isinstance(path, str) or ":" in path or attached.get("type", "duckdb") not in ("duckdb", "sqlite"):
+        return attached
+    return {**attached, "path": str(root / path)}
 
 
 def _profile_folders(project: Project) -> list[Path]:

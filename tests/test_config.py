@@ -9,7 +9,14 @@ import pytest
 import yaml
 from conftest import PROJECT
 
-from loader.config import DuckDBSettings, PostgresSettings, load_destination, load_project, load_warehouse
+from loader.config import (
+    DuckDBSettings,
+    PostgresSettings,
+    Retries,
+    load_destination,
+    load_project,
+    load_warehouse,
+)
 from loader.errors import ConfigError
 
 Change = Callable[[dict[str, Any]], object]
@@ -238,7 +245,9 @@ def test_warehouse_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     name, settings = load_warehouse(project, None)
     assert (name, settings) == (
         "duckdb",
-        DuckDBSettings(type="duckdb", path=str(folder / "warehouse.duckdb")),
+        DuckDBSettings(
+            type="duckdb", path=str(folder / "warehouse.duckdb"), retries=Retries(connect_attempts=2)
+        ),
     )
     monkeypatch.setenv("AAM_PG_HOST", "db.example.com")
     monkeypatch.setenv("AAM_PG_PORT", "6432")

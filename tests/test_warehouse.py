@@ -1,6 +1,8 @@
-"""How a warehouse is read: rows of any width, in memory that stays flat."""
+"""How a warehouse is opened, locked and read: rows of any width, in memory that stays flat."""
 
+import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +10,17 @@ import duckdb
 import pytest
 
 from loader.config import DuckDBSettings, PostgresSettings
-from loader.errors import DeliveryError, MissingTableError, without_values
+from loader.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
 from loader.warehouse import Warehouse
-from loader.warehouse.duckdb import BATCH_BYTES, KEEP_BYTES, VECTOR_ROWS, DuckDBWarehouse
+from loader.warehouse import duckdb as duckdb_warehouse
+from loader.warehouse.duckdb import (
+    BATCH_BYTES,
+    KEEP_BYTES,
+    VECTOR_ROWS,
+    DuckDBWarehouse,
+    file_lock,
+    shared_lock,
+)
 from loader.warehouse.postgres import PostgresWarehouse
 
 
@@ -163,3 +173,124 @@ def test_an_error_tells_names(message: str) -> None:
 )
 def test_an_error_tells_no_value_whatever_quotes_it(message: str) -> None:
     assert "ja" not in without_values(message) and "(\u2026)" in without_values(message)
+
+
+def test_a_run_waits_for_those_who_look(tmp_path: Path) -> None:
+    """`aam plan` and `aam status` read beside each other, and a run's dbt finds the file free."""
+    path = str(tmp_path / "w.duckdb")
+    with shared_lock(path):  # nobody has ever run: nothing to wait for
+        pass
+    begun, done = threading.Event(), threading.Event()
+
+    def run() -> None:
+        begun.set()
+        with file_lock(path):
+            done.set()
+
+    with file_lock(path):
+        pass
+    running = threading.Thread(target=run)
+    with shared_lock(path), shared_lock(path):
+        running.start()
+        begun.wait()
+        assert not done.wait(0.2)
+    assert done.wait(30)
+    running.join()
+
+
+def test_who_looks_does_not_wait_for_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "w.duckdb")
+    with file_lock(path):
+        for lock in (shared_lock, file_lock):
+            with (
+                pytest.raises(LockedError, match=rf"in use by .*run .aam, process {os.getpid()}, since 2"),
+                lock(path),
+            ):
+                pass
+    monkeypatch.setattr(duckdb_warehouse, "WAIT_SECONDS", 0)
+    with (
+        shared_lock(path),
+        pytest.raises(LockedError, match="`aam plan` or `aam status`; wait for it"),
+        file_lock(path),
+    ):
+        pass
+
+
+def test_a_database_that_is_not_in_utf_8_is_refused(postgres_host: str) -> None:
+    settings = {"type": "postgres", "host": postgres_host, "user": "postgres"}
+    server = PostgresWarehouse("test", PostgresSettings.model_validate({**settings, "database": "postgres"}))
+    server.execute(
+        "create database in_latin1 encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0"
+    )
+    with pytest.raises(
+        ConfigError, match=r"in_latin1: the database is in LATIN1.*encoding 'UTF8' template template0"
+    ):
+        PostgresWarehouse("test", PostgresSettings.model_validate({**settings, "dbname": "in_latin1"}))
+    server.execute("drop database in_latin1 with (force)")
+    server.close()
+
+
+def test_postgresql_is_opened_as_the_profile_says(
+    postgres_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    settings = {
+        "type": "postgres", "host": postgres_host, "user": "postgres", "pass": "any", "database": "postgres",
+        "role": '"A Role"', "search_path": 'one, "two words"', "keepalives_idle": 30, "application_name": "nightly",
+        "sslcert": None, "sslmode": "disable", "retries": 0,
+    }  # fmt: skip
+    server = PostgresWarehouse("test", PostgresSettings.model_validate({**settings, "role": None}))
+    server.execute('create role "A Role"')
+    warehouse = PostgresWarehouse("test", PostgresSettings.model_validate(settings))
+    for rows in (
+        warehouse.rows,
+        lambda sql: [row for batch in warehouse.stream(sql) for row in batch.to_pylist()],
+    ):
+        asked = ("search_path", "role", "application_name", "client_encoding")
+        columns = ", ".join(f"current_setting('{name}') as {name}" for name in asked)
+        assert rows(f"select {columns}, 'Zoë \u3000' as text") == [
+            {
+                "search_path": 'one, "two words"', "role": "A Role", "application_name": "nightly",
+                "client_encoding": "UTF8", "text": "Zoë \u3000",
+            }
+        ]  # fmt: skip
+    warehouse.close()
+    server.execute('drop role "A Role"')
+    server.close()
+    with pytest.raises(ConfigError, match=r'role "A Role" does not exist.*profiles\.yml'):
+        PostgresWarehouse("test", PostgresSettings.model_validate(settings))
+
+
+def test_duckdb_is_opened_as_the_profile_says(tmp_path: Path) -> None:
+    """Views need when they are read what they needed when dbt made them."""
+    path, other = tmp_path / "w.duckdb", tmp_path / "other.duckdb"
+    with duckdb.connect(other) as connection:
+        connection.execute("create schema inbound")
+        connection.execute("create table inbound.batches as select 'other' as place")
+    with duckdb.connect(path) as connection:
+        connection.execute(f"attach '{other}' as sources")
+        connection.execute(
+            "create view v as select place, current_setting('null_order') as nulls from sources.inbound.batches"
+        )
+    settings = {
+        "type": "duckdb", "path": str(path), "extensions": ["parquet", "json"],
+        "config_options": {"allow_unsigned_extensions": True}, "settings": {"null_order": "nulls_first"},
+        "attach": [{"path": str(other), "alias": "sources"}], "retries": {"connect_attempts": 2},
+        "threads": 2, "keep_open": True, "disable_transactions": True, "external_root": "x",
+    }  # fmt: skip
+    secret = {"type": "s3", "key_id": "one", "secret": "not to be shown"}
+    assert "not to be shown" not in repr(DuckDBSettings.model_validate({**settings, "secrets": [secret]}))
+    warehouse = DuckDBWarehouse("test", DuckDBSettings.model_validate(settings), read_only=True)
+    expected = [{"place": "other", "nulls": "NULLS_FIRST"}]
+    assert warehouse.rows("select * from v") == expected
+    assert [row for batch in warehouse.stream("select * from v") for row in batch.to_pylist()] == expected
+    assert not warehouse.has_table("inbound", "batches")  # an attached database's is not ours
+    warehouse.close()
+    # dbt builds into an attached database where `database` names it
+    settings = {**settings, "database": "sources"}
+    warehouse = DuckDBWarehouse("test", DuckDBSettings.model_validate(settings))
+    assert warehouse.has_table("inbound", "batches")
+    assert warehouse.rows("select place from inbound.batches") == [{"place": "other"}]
+    warehouse.close()
+    with pytest.raises(ConfigError, match=r"profiles\.yml: .*'database' property must be set to 'w'"):
+        DuckDBWarehouse("test", DuckDBSettings.model_validate({**settings, "database": "nobody"}))

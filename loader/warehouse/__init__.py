@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -51,7 +51,10 @@ class Warehouse(Protocol):
 
     def has_table(self, schema: str, table: str) -> bool:
         """Whether a table or view is there."""
-        sql = "select 1 as there from information_schema.tables where table_schema = $1 and table_name = $2"
+        sql = (
+            "select 1 as there from information_schema.tables"
+            " where table_catalog = current_database() and table_schema = $1 and table_name = $2"
+        )
         return bool(self.rows(sql, [schema, table]))
 
     def close(self) -> None:
@@ -78,6 +81,15 @@ def open_warehouse(
     from loader.warehouse.postgres import PostgresWarehouse
 
     return PostgresWarehouse(name, settings)
+
+
+def beside_others(settings: DuckDBSettings | PostgresSettings) -> AbstractContextManager[None]:
+    """Held by who only looks, before the warehouse is opened; raises LockedError when that is not possible now."""
+    if settings.type == "duckdb":
+        from loader.warehouse.duckdb import shared_lock
+
+        return shared_lock(settings.path)
+    return nullcontext()
 
 
 def lock_feeds(

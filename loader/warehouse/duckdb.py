@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
+import importlib
 import json
 import os
+import re
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -16,6 +21,8 @@ from loader.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+    from duckdb import DuckDBPyConnection
 
     from loader.config import DuckDBSettings
 
@@ -27,6 +34,8 @@ VECTOR_ROWS = 2048
 MOST_BATCH_ROWS = 20_480
 # How much of a file an export may have read before it lets go of that again, and what it may keep.
 KEEP_BYTES = 12_000_000
+# How long a run waits for those who only look: `aam plan` and `aam status`.
+WAIT_SECONDS = 60
 
 
 class DuckDBWarehouse(Warehouse):
@@ -41,21 +50,57 @@ class DuckDBWarehouse(Warehouse):
             raise ConfigError(
                 f"{settings.path} is not there: nothing has been built; run `aam run` or `dbt build`"
             )
+        self._settings = {"memory_limit": MEMORY_LIMIT, **settings.settings}
+        self._memory_limit = self._settings["memory_limit"]
+        self._credentials = _dbts_credentials(settings)
         try:
-            config = {"memory_limit": MEMORY_LIMIT, **settings.settings}
-            self._memory_limit = config["memory_limit"]
-            self._connection = duckdb.connect(settings.path, read_only=read_only, config=config)
+            self._connection = _connect(settings, read_only)
+            self._prepare()
+            self._begin_session(self._connection)
         except duckdb.IOException as error:
             if "lock" in str(error).lower():
                 raise LockedError(
-                    f"{settings.path} is in use by another process{_holder(settings.path)}"
+                    f"{settings.path} is in use by another process{holder(str(error))}"
                 ) from None
             raise ConfigError(f"{settings.path} cannot be opened: {_first_line(error)}") from None
         except duckdb.Error as error:
             raise ConfigError(f"{settings.path} cannot be opened: {_first_line(error)}") from None
+
+    def _prepare(self) -> None:
+        """As dbt-duckdb prepares its connection: what a view needs at its build, it needs when it is read."""
+        if self._credentials is None:
+            return
+        import duckdb
+        from dbt.adapters.duckdb.environments import Environment
+
+        for extension in self._credentials.extensions or []:
+            found = {"name": extension} if isinstance(extension, str) else extension
+            try:
+                self._connection.load_extension(found["name"])
+            except duckdb.Error:  # dbt installs each time; who has it needs no network
+                self._connection.install_extension(found["name"], repository=found.get("repo"))
+                self._connection.load_extension(found["name"])
+        for secret in self._credentials.secrets_sql():
+            self._connection.execute(secret)
+        for filesystem in self._credentials.filesystems or []:
+            more = dict(filesystem)
+            fsspec = importlib.import_module("fsspec")  # the user's to install, as dbt-duckdb has it
+            self._connection.register_filesystem(fsspec.filesystem(more.pop("fs"), **more))
+        for plugin in Environment.initialize_plugins(self._credentials).values():
+            plugin.configure_connection(self._connection)
+        for attachment in self._credentials.attach or []:
+            self._connection.execute(attachment.to_sql())
+
+    def _begin_session(self, connection: DuckDBPyConnection) -> None:
+        """What holds for one cursor only."""
+        for name, value in self._settings.items():
+            text = str(value).replace("'", "''")
+            connection.execute(f"set {name} = '{text}'")
+        if self._credentials:
+            connection.execute('use "' + self._credentials.database.replace('"', '""') + '"')
         # PostgreSQL's and Arrow's clock; the session's zone never leaks into a stored time
-        self._connection.execute("set timezone = 'UTC'")
-        self._connection.execute("set preserve_insertion_order = false")
+        connection.execute("set timezone = 'UTC'")
+        connection.execute("set preserve_insertion_order = false")
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """See Warehouse."""
@@ -72,6 +117,7 @@ class DuckDBWarehouse(Warehouse):
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """See Warehouse."""
         with self._clear_errors(), self._connection.cursor() as cursor:
+            self._begin_session(cursor)
             rows = self._rows_a_batch(sql, parameters)
             since = 0
             for batch in cursor.sql(sql, params=list(parameters)).to_arrow_reader(rows):
@@ -83,8 +129,11 @@ class DuckDBWarehouse(Warehouse):
 
     def has_table(self, schema: str, table: str) -> bool:
         """See Warehouse; DuckDB minds no letter case."""
-        sql = "select 1 as there from information_schema.tables where lower(table_schema) = lower($1)"
-        return bool(self.rows(f"{sql} and lower(table_name) = lower($2)", [schema, table]))
+        sql = (
+            "select 1 as there from information_schema.tables where table_catalog = current_database()"
+            " and lower(table_schema) = lower($1) and lower(table_name) = lower($2)"
+        )
+        return bool(self.rows(sql, [schema, table]))
 
     def _rows_a_batch(self, sql: str, parameters: Sequence[object]) -> int:
         """As many as make BATCH_BYTES, as far as the first rows tell."""
@@ -134,6 +183,40 @@ class DuckDBWarehouse(Warehouse):
             raise kind(f"warehouse {self._path}: {without_values(_first_line(error))}") from None
 
 
+def _connect(settings: DuckDBSettings, read_only: bool) -> DuckDBPyConnection:
+    """Open the file, as often and as patiently as the profile's `retries` say."""
+    import duckdb
+
+    for attempt in range(settings.retries.connect_attempts - 1):
+        try:
+            return duckdb.connect(settings.path, read_only=read_only, config=settings.config_options)
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower():
+                raise
+            time.sleep(2**attempt)
+    return duckdb.connect(settings.path, read_only=read_only, config=settings.config_options)
+
+
+def _dbts_credentials(settings: DuckDBSettings) -> DuckDBCredentials | None:
+    """dbt-duckdb's reading of what it is to prepare; None when the profile asks for nothing of the kind.
+
+    Raises ConfigError in dbt's words.
+    """
+    if not settings.by_dbt:
+        return None
+    from dbt.adapters.duckdb.credentials import DuckDBCredentials
+    from dbt_common.exceptions import DbtBaseException
+
+    given = copy.deepcopy({**settings.by_dbt, "path": settings.path, "schema": "main"})
+    sys.path.extend(path for path in given.pop("module_paths", []) if path not in sys.path)
+    try:
+        DuckDBCredentials.validate(given)
+        return DuckDBCredentials.from_dict(given)
+    except (DbtBaseException, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(getattr(error, "msg", error)).split())
+        raise ConfigError(f"profiles.yml: the target of {settings.path}: {reason}") from None
+
+
 @contextmanager
 def file_lock(path: str) -> Iterator[None]:
     """Hold `<path>.lock`, and so every feed: no two runs can take turns between dbt's build and the delivery.
@@ -147,20 +230,66 @@ def file_lock(path: str) -> Iterator[None]:
             f"{path}.lock cannot be made: {error.strerror}; check `path` of the target in profiles.yml"
         ) from None
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LockedError(f"{path} is in use by another run{_holder(path)}") from None
-        holder = {"pid": os.getpid(), "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        _wait_for_readers(handle, path)
+        ours = {"pid": os.getpid(), "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(holder).encode(), 0)
+        os.pwrite(handle, json.dumps(ours).encode(), 0)
         yield
     finally:
         os.close(handle)
 
 
-def _holder(path: str) -> str:
-    """Who holds the lock file, for people; empty when nobody wrote it."""
+@contextmanager
+def shared_lock(path: str) -> Iterator[None]:
+    """Look at the warehouse beside others who look; a run waits for the end of it, so that its dbt finds the file free.
+
+    Raises LockedError with the holder when a run is under way. Where no run has made the lock file, or nobody lets us
+    read it, there is none to wait for us.
+    """
+    try:
+        handle = os.open(f"{path}.lock", os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        if not _lock(handle, fcntl.LOCK_SH):
+            raise LockedError(f"{path} is in use by a run{_run_under_way(path)}")
+        yield
+    finally:
+        os.close(handle)
+
+
+def _wait_for_readers(handle: int, path: str) -> None:
+    """Take the lock. Raises LockedError when another run has it, or those who look don't come to an end."""
+    until = time.monotonic() + WAIT_SECONDS
+    while not _lock(handle, fcntl.LOCK_EX):
+        if not _lock(handle, fcntl.LOCK_SH):  # not even to look beside it: it is a run
+            raise LockedError(f"{path} is in use by another run{_run_under_way(path)}")
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        if time.monotonic() > until:
+            raise LockedError(f"{path} is in use by `aam plan` or `aam status`; wait for it, or stop it")
+        time.sleep(0.02)
+
+
+def _lock(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def holder(error: str) -> str:
+    """Who has the file, as DuckDB's error says, for people: any program, of which our lock file knows nothing."""
+    found = re.search(r"held in (?P<program>.*?) ?\(PID (?P<pid>[0-9]+)\)( by user (?P<user>[^ .]+))?", error)
+    if not found:
+        return "; wait for it, or close it"
+    user = f" of user {found['user']}" if found["user"] else ""
+    return f" ({Path(found['program']).name or 'a program'}, process {found['pid']}{user}); wait for it, or close it"
+
+
+def _run_under_way(path: str) -> str:
+    """Which run holds the lock file, for people."""
     try:
         holder = json.loads(Path(f"{path}.lock").read_text(encoding="utf-8"))
         alive = Path(f"/proc/{holder['pid']}").exists() or not Path("/proc").exists()
@@ -168,7 +297,7 @@ def _holder(path: str) -> str:
             return f" (aam, process {holder['pid']}, since {holder['since']}); wait for it, or stop it"
     except (OSError, ValueError, KeyError):
         pass
-    return "; wait for it, or close it"
+    return "; wait for it, or stop it"
 
 
 def _first_line(error: Exception) -> str:

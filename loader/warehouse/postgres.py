@@ -34,18 +34,38 @@ class PostgresWarehouse(Warehouse):
     def __init__(self, name: str, settings: PostgresSettings) -> None:
         self.name = name
         self._place = f"{settings.host}:{settings.port}/{settings.dbname}"
-        self._conninfo = _conninfo(settings)
+        self._settings = settings
         self._connection = self._connect()
+        [found] = self.rows("select current_setting('server_encoding') as encoding")
+        if found["encoding"] != "UTF8":
+            self.close()
+            raise ConfigError(
+                f"warehouse {self._place}: the database is in {found['encoding']}, but files and rules are in UTF-8;"
+                " use one made with `create database … encoding 'UTF8' template template0`"
+            )
 
     def _connect(self) -> Any:
         import adbc_driver_manager
         import adbc_driver_postgresql.dbapi
 
+        for attempt in range(self._settings.retries + 1):
+            time.sleep(attempt**2 if attempt > 1 else 0)  # as patient as dbt: the first time at once
+            try:
+                connection = adbc_driver_postgresql.dbapi.connect(_conninfo(self._settings), autocommit=True)
+                break
+            except adbc_driver_manager.Error as error:
+                failure = ConfigError(f"warehouse {self._place}: {_first_line(error)}; see profiles.yml")
+        else:
+            raise failure
         try:
-            connection = adbc_driver_postgresql.dbapi.connect(self._conninfo, autocommit=True)
             with closing(connection.cursor()) as cursor:
                 cursor.execute("set time zone 'UTC'")
+                if self._settings.role:
+                    cursor.execute(
+                        f"set role {self._settings.role}"
+                    )  # as dbt writes it: quoted where the profile does
         except adbc_driver_manager.Error as error:
+            connection.close()
             raise ConfigError(f"warehouse {self._place}: {_first_line(error)}; see profiles.yml") from None
         return connection
 
@@ -142,6 +162,7 @@ def _holder(warehouse: Warehouse, feed: str) -> str:
 
 def _conninfo(settings: PostgresSettings) -> str:
     """libpq's `key='value'` form: it takes socket folders and any password as they are."""
+    search_path = (settings.search_path or "").replace(" ", "\\ ")
     values = {
         "host": settings.host,
         "port": str(settings.port),
@@ -149,9 +170,14 @@ def _conninfo(settings: PostgresSettings) -> str:
         "password": settings.password,
         "dbname": settings.dbname,
         "sslmode": settings.sslmode,
+        "sslcert": settings.sslcert,
+        "sslkey": settings.sslkey,
         "sslrootcert": settings.sslrootcert,
         "connect_timeout": str(settings.connect_timeout),
-        "application_name": "aam",
+        "keepalives_idle": str(settings.keepalives_idle or ""),
+        "options": search_path and f"-c search_path={search_path}",
+        "application_name": settings.application_name,
+        "client_encoding": "UTF8",  # whatever PGCLIENTENCODING says: Arrow's texts are UTF-8
     }
     quoted = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in values.items() if value}
     return " ".join(f"{key}='{value}'" for key, value in quoted.items())
