@@ -7,92 +7,114 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import IO, Any
+from urllib.parse import quote
 
-from loader import output
+import yaml
+
+from loader import dbt_process, output
 from loader.config import Project
-from loader.errors import AamError, ConfigError, DeliveryError, LockedError, without_values
+from loader.errors import ConfigError, DeliveryError, LockedError, without_values
+from loader.warehouse.duckdb import holder
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_TIME = re.compile(r"^\d\d:\d\d:\d\d\s+")
+Dbt = subprocess.Popen[str]
 
 
-def dbt_build(project: Project, target: str, variables: Mapping[str, object], *, quiet: bool = False) -> None:
+@contextmanager
+def dbt_started(project: Project, adapter: str) -> Iterator[Dbt]:
+    """A dbt that imports itself while `aam` does what comes before a build, and that ends with `aam` at the latest.
+
+    It takes part in no process group of ours: `aam` alone hears Ctrl-C, and lets dbt end in its own way.
+    """
+    command = [sys.executable, dbt_process.__file__, adapter]
+    root = project.root.absolute()  # where a relative path of the profile begins, for dbt as for the loader
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, encoding="utf-8", errors="replace", cwd=root, start_new_session=True,
+        env={**os.environ, "PGCLIENTENCODING": "UTF8"},  # the SQL has letters that others lack
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            _close(process.stdin)
+            process.wait()
+
+
+def dbt_build(
+    project: Project, target: str, variables: Mapping[str, object], dbt: Dbt, *, quiet: bool = False
+) -> None:
     """Build the whole project in dbt's `target`; dbt's own output goes to stderr.
 
     Raises LockedError when another process has the warehouse, ConfigError when a model does not compile, and
     DeliveryError when a model or test fails; each names the model and says dbt's first line.
     """
-    began = time.time()
-    root = project.root.absolute()
-    command = [sys.executable, "-m", "dbt.cli.main", "build", "--project-dir", str(root)]
-    command += ["--target", target, "--vars", json.dumps(variables)]
-    # unit tests prove the SQL when it is edited (dbt build, dbt test), not the data of a run
-    command += ["--exclude-resource-type", "unit_test"]
-    if not os.environ.get("DBT_PROFILES_DIR") and (project.root / "profiles.yml").is_file():
-        command += ["--profiles-dir", str(root)]
-    said: deque[str] = deque(maxlen=400)
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        cwd=root,  # where a relative path of the profile begins, for dbt as for the loader
-    ) as process:
-        assert process.stdout is not None  # noqa: S101  # it is a pipe
-        try:
-            for line in process.stdout:
-                said.append(_COLOURS.sub("", line))
-                if not quiet:
-                    output.pass_on(line)
-        except BaseException:
-            process.terminate()  # nobody would deliver what it builds
-            raise
-        code = process.wait()
+    assert dbt.stdin and dbt.stdout and dbt.stderr  # noqa: S101  # they are pipes
+    said: deque[str] = deque(maxlen=20)
+    with suppress(BrokenPipeError):  # it has ended already, and has said why
+        dbt.stdin.write(json.dumps(_arguments(project, target, variables)) + "\n")
+        dbt.stdin.flush()
+    for line in dbt.stderr:
+        said.append(line)
+        if not quiet:
+            output.pass_on(line)
+    answer = dbt.stdout.read()
+    _close(dbt.stdin)
+    code = dbt.wait()
     if code == 0:
         return
-    text = "".join(said)
-    if "Could not set lock" in text or "Conflicting lock" in text:
-        raise LockedError("dbt build: the DuckDB file is in use by another process; wait for it, or close it")
-    failed = _failed_nodes(project, began)
-    if failed:
-        kind = ConfigError if all(failure.in_the_project for failure in failed) else DeliveryError
-        reasons = "; ".join(failure.text for failure in failed[:3])
-        raise kind(f"dbt build failed, so nothing is delivered: {reasons}{_more(failed)}")
-    raise _compile_error(said, code)
+    if not answer:
+        last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
+        raise DeliveryError(f"dbt build ended with code {code}: {last}")
+    raise _error(json.loads(answer))
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """A model or test that failed: its name and dbt's message in one line; whether its code or the data are wrong."""
-
-    text: str
-    in_the_project: bool
-
-
-def _failed_nodes(project: Project, began: float) -> list[_Failure]:
-    """Models and tests that failed in this build."""
-    path = project.target_path / "run_results.json"
-    try:
-        if path.stat().st_mtime < began:
-            return []
-        results = json.loads(path.read_text(encoding="utf-8"))["results"]
-    except (OSError, ValueError, KeyError):
-        return []
-    return [
-        _Failure(
-            f"{Path(result['unique_id'].replace('.', '/', 2)).name}: {_one_line(result.get('message') or 'failed')}",
-            in_the_project=(result.get("message") or "").startswith("Compilation Error"),
-        )
-        for result in results
-        if result.get("status") in ("error", "fail")
+def _arguments(project: Project, target: str, variables: Mapping[str, object]) -> list[str]:
+    root = project.root.absolute()
+    arguments = [
+        "build",
+        "--project-dir",
+        str(root),
+        "--target",
+        target,
+        "--vars",
+        _as_yaml(variables),
     ]
+    # Unit tests prove the SQL when it is edited (dbt build, dbt test), not the data of a run.
+    arguments += ["--exclude-resource-type", "unit_test", "--no-write-json", "--no-version-check"]
+    # dbt parses all anew when vars differ from the last time: each kind of run keeps its own, and so does the user.
+    kind = f"{target}-{variables['destination']}{'-full' if variables['full'] else ''}"
+    arguments += ["--target-path", str(project.target_path.absolute() / "aam" / quote(kind, safe=""))]
+    if not os.environ.get("DBT_PROFILES_DIR") and (project.root / "profiles.yml").is_file():
+        arguments += ["--profiles-dir", str(root)]
+    return arguments
+
+
+def _as_yaml(variables: Mapping[str, object]) -> str:
+    """As `--vars` had them: JSON would make text of the keys of `data_sources`, and knows no dates."""
+    return yaml.safe_dump(
+        dict(variables), default_flow_style=True, allow_unicode=True, width=sys.maxsize
+    ).strip()
+
+
+def _error(answer: Mapping[str, Any]) -> ConfigError | DeliveryError | LockedError:
+    """What to say of dbt's answer."""
+    failed, messages = answer["failed"], [node["message"] for node in answer["failed"]]
+    for text in [answer["error"] or "", *messages]:
+        if "Could not set lock" in text or "Conflicting lock" in text:
+            return LockedError(f"dbt build: the DuckDB file is in use by another process{holder(text)}")
+    if not failed:
+        lines = [line.strip() for line in (answer["error"] or "it did not say why").splitlines()]
+        heading, cause = lines[0], next((line for line in lines[1:] if line), "")
+        return ConfigError(f"dbt build: {heading}{cause and f': {cause}'}")
+    in_the_project = all(message.startswith("Compilation Error") for message in messages)
+    kind = ConfigError if in_the_project else DeliveryError
+    reasons = "; ".join(f"{node['node']}: {_one_line(node['message'])}" for node in failed[:3])
+    more = f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
+    return kind(f"dbt build failed, so nothing is delivered: {reasons}{more}")
 
 
 def _one_line(message: str) -> str:
@@ -103,16 +125,8 @@ def _one_line(message: str) -> str:
     return said if message.startswith("Compilation Error") else without_values(said)
 
 
-def _compile_error(said: deque[str], code: int) -> AamError:
-    lines = [_TIME.sub("", line).strip() for line in said]
-    for place, line in enumerate(lines):
-        if re.search(r"(Compilation|Parsing|Runtime|Database|Validation|Dependency) Error|Error:", line):
-            heading = line.rstrip(":")
-            is_heading = heading.endswith("Error") or "Error in" in heading
-            cause = next((later for later in lines[place + 1 :] if later), "") if is_heading else ""
-            return ConfigError(f"dbt build: {heading}{cause and f': {cause}'}")
-    return DeliveryError(f"dbt build ended with code {code}; its output above says why")
-
-
-def _more(failed: list[_Failure]) -> str:
-    return f" (and {len(failed) - 3} more)" if len(failed) > 3 else ""
+def _close(pipe: IO[str] | None) -> None:
+    """Whether or not somebody still reads."""
+    with suppress(BrokenPipeError):
+        if pipe:
+            pipe.close()

@@ -66,6 +66,9 @@ Select = Annotated[
     list[str] | None, _text_option("--select", "-s", help="Only these feeds or ID syncs; may be repeated.")
 ]
 Full = Annotated[bool, typer.Option("--full", help="Every user with all signals, as .overwrite files.")]
+Vars = Annotated[
+    str, _text_option("--vars", help="Vars that go before those of dbt_project.yml, as YAML or JSON.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts; logs stay on stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Pass every guard; recorded with the delivery.")]
 ForceFeed = Annotated[
@@ -91,7 +94,7 @@ def run(
     force: Force = False,
     force_feed: ForceFeed = None,
     check: Check = None,
-    variables: Annotated[str, _text_option("--vars", help="Vars for dbt, as YAML or JSON.")] = "{}",
+    variables: Vars = "{}",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Without dbt's own output.")] = False,
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
@@ -103,11 +106,11 @@ def run(
     output.start_logging(log_format)
     from loader.run import build_and_deliver, find_place
 
-    place = find_place(project_dir, target, to)
+    place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     with output.progress() as on_progress:
         options = _options(full, check, force, force_feed, on_progress, place.project.select)
-        report = build_and_deliver(place, feeds, options, variables=_variables(variables), quiet=quiet)
+        report = build_and_deliver(place, feeds, options, quiet=quiet)
     _end(report, as_json)
 
 
@@ -122,6 +125,7 @@ def plan(
         str | None,
         _text_option("--rejected", metavar="FEED", help="Samples of this feed's rejected rows instead."),
     ] = None,
+    variables: Vars = "{}",
     as_json: Json = False,
 ) -> None:
     """Show what a delivery of the last build would send, and what the guards say.
@@ -130,24 +134,21 @@ def plan(
     """
     from loader import state
     from loader.plan import make_plan
-    from loader.run import find_place
-    from loader.warehouse import open_warehouse
+    from loader.run import find_place, looking
 
-    place = find_place(project_dir, target, to)
+    place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     if rejected is not None and rejected not in place.project.feed_names:
         place.project.select([rejected], "--rejected")
         raise ConfigError(f"--rejected {rejected}: one feed at a time")
-    warehouse = open_warehouse(place.target, place.warehouse, read_only=True)
-    try:
+    with looking(place) as warehouse:
         plans = make_plan(warehouse, place.project, feeds, full=full)
-        if rejected is not None:
-            samples = state.rejected_samples(warehouse, place.project, rejected)
-            output.show_rejected(place.project.rules, rejected, samples, as_json)
-            return
-        output.show_plan(place.project, plans, state.id_mismatches(warehouse, place.project), as_json)
-    finally:
-        warehouse.close()
+        samples = state.rejected_samples(warehouse, place.project, rejected) if rejected else []
+        mismatches = state.id_mismatches(warehouse, place.project)
+    if rejected is not None:
+        output.show_rejected(place.project.rules, rejected, samples, as_json)
+    else:
+        output.show_plan(place.project, plans, mismatches, as_json)
 
 
 @app.command()
@@ -163,6 +164,7 @@ def deliver(
     abandon: Annotated[
         str | None, _text_option("--abandon", metavar="ID", help="Give this open delivery up instead.")
     ] = None,
+    variables: Vars = "{}",
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
 ) -> None:
@@ -174,7 +176,7 @@ def deliver(
     from loader import delivery
     from loader.run import deliver_built, find_place, locked
 
-    place = find_place(project_dir, target, to)
+    place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     with output.progress() as on_progress:
         options = _options(full, check, force, force_feed, on_progress, place.project.select)
@@ -197,6 +199,7 @@ def status(
         bool, typer.Option("--refresh", help="Look at the destination for files that were picked up.")
     ] = False,
     limit: Annotated[int, typer.Option("--limit", help="How many deliveries.", min=1, max=1_000_000)] = 20,
+    variables: Vars = "{}",
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
 ) -> None:
@@ -206,18 +209,17 @@ def status(
     """
     output.start_logging(log_format)
     from loader import delivery, state
-    from loader.run import find_place, opened
-    from loader.warehouse import open_warehouse
+    from loader.run import find_place, looking, opened
+    from loader.warehouse import beside_others
 
-    place = find_place(project_dir, target, to)
+    place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     if refresh:
-        with opened(place, delivery.Options()) as reached:
+        with beside_others(place.warehouse), opened(place, delivery.Options()) as reached:
             state.require_build(reached.warehouse, place.project)
             for file in delivery.refresh_picked_up(reached):
                 logging.getLogger("aam").warning("%s", delivery.not_picked_up(place.project, file))
-    warehouse = open_warehouse(place.target, place.warehouse, read_only=True)
-    try:
+    with looking(place) as warehouse:
         state.require_build(warehouse, place.project)
         deliveries = state.read_deliveries(
             warehouse, place.project, destination=to, feeds=feeds if select else None, limit=limit
@@ -225,8 +227,6 @@ def status(
         stories = [
             (found, state.read_files(warehouse, place.project, found.delivery_id)) for found in deliveries
         ]
-    finally:
-        warehouse.close()
     output.show_status(stories, as_json)
 
 
@@ -383,6 +383,9 @@ def _variables(text: str) -> dict[str, object]:
         json.dumps(found, allow_nan=False)
     except (TypeError, ValueError):
         raise ConfigError(f"--vars {shown(text)}: put dates and numbers without end in quotes") from None
+    for name, option in {"destination": "--to NAME", "full": "--full"}.items():
+        if name in found:
+            raise ConfigError(f"--vars: {name} is not for --vars; say it by {option}")
     return found
 
 

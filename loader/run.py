@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loader import state
-from loader.build import dbt_build
+from loader.build import dbt_build, dbt_started
 from loader.config import (
     DuckDBSettings,
     PostgresSettings,
@@ -21,7 +22,7 @@ from loader.delivery import FeedError, Options, Report, Run, deliver, finish_ope
 from loader.destinations import Destination, DestinationSettings, open_destination
 from loader.encryption import Encryption, prepare_encryption
 from loader.errors import AamError, ConfigError
-from loader.warehouse import lock_feeds, open_warehouse
+from loader.warehouse import Warehouse, beside_others, lock_feeds, open_warehouse
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,11 @@ class Place:
 LEAST_ENCRYPTED_SPLIT = 1_000_000
 
 
-def find_place(root: Path, target: str | None, to: str | None) -> Place:
-    """Read all configuration. Raises ConfigError that names the file and the key."""
-    project = load_project(root)
+def find_place(
+    root: Path, target: str | None, to: str | None, variables: Mapping[str, Any] | None = None
+) -> Place:
+    """Read all configuration; `variables` go before its own. Raises ConfigError that names the file and the key."""
+    project = load_project(root, variables)
     target_name, warehouse = load_warehouse(project, target)
     name, destination = load_destination(project, to)
     split_bytes = project.vars.limits.split_bytes
@@ -51,6 +54,17 @@ def find_place(root: Path, target: str | None, to: str | None) -> Place:
             f" encrypts: each file is a gpg of its own; set it to {LEAST_ENCRYPTED_SPLIT:,} or more"
         )
     return Place(project, target_name, warehouse, name, destination)
+
+
+@contextmanager
+def looking(place: Place) -> Iterator[Warehouse]:
+    """The warehouse, to look at and no longer than that: for a moment it is in the way of a dbt that starts."""
+    with beside_others(place.warehouse):
+        warehouse = open_warehouse(place.target, place.warehouse, read_only=True)
+        try:
+            yield warehouse
+        finally:
+            warehouse.close()
 
 
 @contextmanager
@@ -72,7 +86,6 @@ def build_and_deliver(
     feeds: list[str],
     options: Options,
     *,
-    variables: Mapping[str, object] | None = None,
     quiet: bool = False,
 ) -> Report:
     """`aam run`: under one lock, finish open deliveries, `dbt build`, deliver.
@@ -82,13 +95,16 @@ def build_and_deliver(
     """
     if options.full:
         place.project.require_full_possible(feeds)
-    build_vars = {**(variables or {}), "destination": place.destination_name, "full": options.full}
-    # dbt rewrites the outbox of every feed
-    with lock_feeds(place.target, place.warehouse, place.project.feed_names):
+    build_vars = {**place.project.given_vars, "destination": place.destination_name, "full": options.full}
+    with (
+        # dbt rewrites the outbox of every feed
+        lock_feeds(place.target, place.warehouse, place.project.feed_names),
+        dbt_started(place.project, place.warehouse.type) as dbt,
+    ):
         before = _finish_before_build(place, feeds, options)
         stopped = {error.feed for error in before.errors if isinstance(error, FeedError)}
         try:
-            dbt_build(place.project, place.target, build_vars, quiet=quiet)
+            dbt_build(place.project, place.target, build_vars, dbt, quiet=quiet)
             with opened(place, options) as run:
                 report = deliver(run, [feed for feed in feeds if feed not in stopped])
                 sweep_spool(run)

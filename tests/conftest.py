@@ -116,7 +116,7 @@ class Workspace:
 
     def build(self, **variables: object) -> None:
         """What `aam run` does before it delivers."""
-        from loader.build import dbt_build
+        from loader.build import dbt_build, dbt_started
         from loader.config import load_project
 
         with pytest.MonkeyPatch.context() as patch:
@@ -126,7 +126,9 @@ class Workspace:
             for name, value in self.env().items():
                 patch.setenv(name, value)
             given = {"destination": "local", "full": False} | variables
-            dbt_build(load_project(self.root), self.engine, given, quiet=True)
+            project = load_project(self.root)
+            with dbt_started(project, self.engine) as dbt:
+                dbt_build(project, self.engine, given, dbt, quiet=True)
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements; the rows of the last one."""

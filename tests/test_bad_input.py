@@ -1,5 +1,6 @@
 """Bad input, a broken disk, a broken store: one clear line, the right exit code, nothing lost."""
 
+import os
 import resource
 import shutil
 import subprocess
@@ -106,6 +107,8 @@ def test_the_warehouse_file_is_locked(duckdb_workspace: Prepare) -> None:
         for command in ("plan", "deliver", "status", "run"):
             message = project.refused(4, command)
             assert "warehouse.duckdb is in use by another process" in message
+            # who has it, not the run that wants it or a run of the past
+            assert f", process {os.getpid()}); wait for it, or close it" in message, message
     assert_untouched(project)
 
 
@@ -141,7 +144,13 @@ def test_another_project_folder(duckdb_workspace: Prepare, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(["--vars", "[1]"], "--vars [1]"), (["--vars", "{a: b: c}"], "--vars {a: b: c}")],
+    [
+        (["--vars", "[1]"], "--vars [1]"),
+        (["--vars", "{a: b: c}"], "--vars {a: b: c}"),
+        (["--vars", "destination: beta"], "say it by --to NAME"),
+        (["--vars", "full: true"], "say it by --full"),
+        (["--vars", "keep_days: -1"], "dbt_project.yml with --vars: vars.keep_days"),
+    ],
 )
 def test_vars_that_are_none(duckdb_workspace: Prepare, arguments: list[str], named: str) -> None:
     assert named in duckdb_workspace("seeded").refused(2, "run", *arguments)
