@@ -262,6 +262,10 @@ def sftp_server(
             self._fault("mkdir", path.decode())
             super().mkdir(path, attrs)
 
+        def stat(self, path: bytes) -> Any:
+            self._fault("stat", path.decode())
+            return super().stat(path)
+
         def scandir(self, path: bytes) -> Any:
             self._fault("list", path.decode())
             return super().scandir(path)
@@ -340,6 +344,8 @@ class FtpServer:
     reused_sessions: list[bool] = field(default_factory=list)
     # Commands that the server pretends not to know.
     unknown: set[str] = field(default_factory=set)
+    # Commands that are not for this user.
+    refused: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -376,6 +382,11 @@ def ftp_server(
             if state.fault:
                 state.fault("rename", target)
             super().rename(source, target)
+
+        def chdir(self, path: str) -> None:
+            if state.fault:
+                state.fault("chdir", path)
+            super().chdir(path)
 
         def mkdir(self, path: str) -> None:
             if state.fault:
@@ -419,6 +430,9 @@ def ftp_server(
             state.commands.append(f"{cmd} {args[0]}" if args and cmd != "PASS" else cmd)
             if cmd in state.unknown:
                 self.respond(f"502 Command {cmd} not implemented.")
+                return
+            if cmd in state.refused:
+                self.respond(f"530 {cmd} is not for you.")
                 return
             super().process_command(cmd, *args, **kwargs)
 

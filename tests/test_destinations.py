@@ -368,9 +368,13 @@ if sys.argv[1] == "full":
 else:
     os.setuid(65534)
 try:
+    if sys.argv[1] == "head":
+        print(destination.head(sys.argv[4]))
+    if sys.argv[1] == "list":
+        print(*destination.list("acme/"))
     destination.put(Part(Path(sys.argv[3]), 1, 100_000, 1, "0" * 64, ""), sys.argv[4])
 except DeliveryError as error:
-    print(error)
+    print(type(error).__name__, error)
 """
 
 
@@ -397,6 +401,21 @@ def test_directory_not_writable() -> None:
         (Path(folder) / "out").mkdir(mode=0o755)
         said = refused("nobody", Path(folder) / "out", part)
     assert "Permission denied; let this user write to" in said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user, and others need not")
+@pytest.mark.parametrize("how", ["head", "list"])
+def test_directory_that_can_not_be_read_is_not_an_empty_one(how: str) -> None:
+    """Else a file that waits there would count as gone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        target = Path(folder) / "out" / KEY
+        target.parent.mkdir(parents=True)
+        target.write_bytes(b"waits")
+        (Path(folder) / "out/acme").chmod(0o700)
+        said = refused(how, Path(folder) / "out", make_part(Path(folder)))
+    assert said.startswith("CannotListError ")
+    assert "Permission denied; let this user" in said
 
 
 def test_directory_delete_takes_what_an_interrupted_put_left(
@@ -1229,7 +1248,7 @@ def test_sftp_rename_without_the_extension(
     sftp.posix_rename = False
     opened(**sftp_settings(sftp)).put(make_part(tmp_path), KEY)
     assert (sftp.root / KEY).exists()
-    assert sftp.operations[-2:] == ["posix_rename", "rename"]
+    assert [name for name in sftp.operations if "rename" in name] == ["posix_rename", "rename"]
 
 
 def test_sftp_rename_refused(sftp: SftpServer, opened: Callable[..., Destination], tmp_path: Path) -> None:
@@ -1265,6 +1284,28 @@ def test_sftp_folder_refused_and_listing_refused(
     check_line(caught.value, "won't create folder acme")
     with pytest.raises(CannotListError):
         list(destination.list(""))
+
+
+def test_sftp_chroot_whose_top_is_not_ours(
+    sftp: SftpServer, opened: Callable[..., Destination], tmp_path: Path
+) -> None:
+    """As sshd demands it: only a folder below may be written to."""
+    (sftp.root / "in").mkdir()
+
+    def refuse(operation: str, about: Any) -> None:
+        if operation in ("mkdir", "open") and "/in/" not in about:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    sftp.fault = refuse
+    with pytest.raises(DeliveryError) as caught:
+        opened(**sftp_settings(sftp, directory="/")).put(make_part(tmp_path), KEY)
+    check_line(caught.value, "won't create folder /acme: Permission denied", "`directory`", "`layout: flat`")
+    with pytest.raises(DeliveryError) as caught:
+        opened(**sftp_settings(sftp, layout="flat")).put(make_part(tmp_path), NAME)
+    check_line(caught.value, "won't write .ftp_dpm")
+    opened(**sftp_settings(sftp, directory="/in")).put(make_part(tmp_path), KEY)
+    opened(**sftp_settings(sftp, directory="/in/", layout="flat")).put(make_part(tmp_path), NAME)
+    assert (sftp.root / "in" / KEY).exists() and (sftp.root / "in" / NAME).exists()
 
 
 def test_sftp_where_nobody_may_read(
@@ -1563,6 +1604,46 @@ def test_ftp_old_servers(
     destination.put(part, KEY)
     assert (ftp.root / KEY).read_bytes() == part.path.read_bytes()
     assert [found.bytes for found in destination.list("acme/date=2026-03-09/")] == [part.bytes]
+
+
+@pytest.mark.parametrize("directory", ["", "/in"])
+def test_ftp_folder_that_must_not_be_entered_is_not_an_absent_one(
+    ftp: FtpServer, opened: Callable[..., Destination], tmp_path: Path, directory: str
+) -> None:
+    """Servers answer 550 to both; else a file that waits there would count as gone."""
+    (ftp.root / "in").mkdir()
+    destination = opened(**ftp_settings(ftp, directory=directory))
+    assert list(destination.list("acme/date=2026-03-09/")) == []
+    destination.put(make_part(tmp_path), KEY)
+
+    def forbid(operation: str, about: Any) -> None:
+        if operation == "chdir" and about.endswith("date=2026-03-09"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    ftp.fault = forbid
+    with pytest.raises(CannotListError, match="550"):
+        list(destination.list("acme/date=2026-03-09/ftp_"))
+    assert list(destination.list("acme/date=2026-03-10/")) == []
+
+
+@pytest.mark.parametrize("kind", ["sftp", "ftp"])
+def test_a_look_that_is_refused_is_not_an_absent_file(
+    request: pytest.FixtureRequest, opened: Callable[..., Destination], kind: str
+) -> None:
+    server = request.getfixturevalue(kind)
+    if kind == "ftp":
+        server.refused = {"SIZE"}
+        destination = opened(**ftp_settings(server))
+    else:
+
+        def forbid(operation: str, about: Any) -> None:
+            if operation == "stat":
+                raise PermissionError(errno.EACCES, "Permission denied")
+
+        server.fault = forbid
+        destination = opened(**sftp_settings(server))
+    with pytest.raises(CannotListError, match=r"tell the size|look at"):
+        destination.head(KEY)
 
 
 def test_ftp_that_can_not_list(ftp: FtpServer, opened: Callable[..., Destination], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from loader.destinations import Stored
+from loader.destinations import CannotListError, Stored
 from loader.destinations.common import (
     blocks,
     check_part,
@@ -70,15 +70,15 @@ class Directory:
     def head(self, key: str) -> Stored | None:
         """Reads the whole file, for its SHA-256."""
         path = self._path(key)
-        with self._told(path):
+        with self._told(path, CannotListError):
             return self._stored(path, sha256_of(path)) if path.is_file() else None
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """In the order of the keys."""
         folder = self._root / prefix.rpartition("/")[0]
-        with self._told(folder):
-            paths = sorted(path for path in folder.rglob("*") if path.is_file())
-            for path in paths:
+        with self._told(folder, CannotListError):
+            paths = [Path(place, name) for place, _, names in _walk(folder) for name in names]
+            for path in sorted(path for path in paths if path.is_file()):
                 if is_temporary_name(path.name) or not self._key(path).startswith(prefix):
                     continue
                 with suppress(FileNotFoundError):  # picked up since
@@ -120,7 +120,7 @@ class Directory:
         )
 
     @contextmanager
-    def _told(self, path: Path) -> Iterator[None]:
+    def _told(self, path: Path, kind: type[DeliveryError] = DeliveryError) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -130,7 +130,17 @@ class Directory:
                 todo = f"let this user write to {self._root}, or change `path` in destinations.yml"
             else:
                 todo = "check `path` in destinations.yml"
-            raise DeliveryError(f"output `{self.name}`: {path}: {reason(error)}; {todo}") from error
+            raise kind(f"output `{self.name}`: {path}: {reason(error)}; {todo}") from error
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """os.walk, which else passes over folders that can't be read, as if nothing were there."""
+
+    def complain(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    yield from os.walk(folder, onerror=complain)
 
 
 def _link(part: Part, target: Path) -> bool:

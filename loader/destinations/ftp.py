@@ -240,7 +240,8 @@ class _FtpSession:
             try:
                 self._ftp.cwd(folder)
             except ftplib.error_perm as error:
-                if reason(error).startswith("550"):
+                # 550 is said of what is not there and of what is forbidden; only the folder above tells which.
+                if reason(error).startswith("550") and not self._is_listed(folder):
                     return []
                 raise
             try:
@@ -250,6 +251,13 @@ class _FtpSession:
                 raise
             self._ftp.cwd(here)
             return found
+
+    def _is_listed(self, folder: str) -> bool:
+        above, _, name = folder.rstrip("/").rpartition("/")
+        if name in ("", "."):
+            return True  # where we begin
+        above = above or ("/" if folder.startswith("/") else ".")
+        return any(entry.name == name for entry in self.entries(above))
 
     def _entries_here(self) -> list[Entry]:
         self._binary = False  # ftplib lists in ASCII mode

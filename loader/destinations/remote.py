@@ -133,7 +133,10 @@ class Remote:
 
     def head(self, key: str) -> Stored | None:
         """Size only: these protocols know no checksum that all servers have."""
-        size = self._try(lambda session: session.size(self._path(key)), self.uri(key))
+        try:
+            size = self._try(lambda session: session.size(self._path(key)), self.uri(key))
+        except RefusedError as refusal:
+            raise CannotListError(str(refusal)) from refusal
         return None if size is None else Stored(key, size)
 
     def list(self, prefix: str) -> Iterator[Stored]:
@@ -228,7 +231,13 @@ class Remote:
         made = self._folder
         for step in folder.split("/") if folder else ():
             made += step
-            session.make_folder(made)
+            try:
+                session.make_folder(made)
+            except ServerRefusal as refusal:
+                # As in a chroot, whose top belongs to root.
+                raise ServerRefusal(
+                    f"{refusal}; name the folder that you may write to with `directory`, or say `layout: flat`"
+                ) from refusal
             made += "/"
 
     def _below(self, folder: str, wanted: str) -> Iterator[Stored]:
