@@ -3,16 +3,15 @@ with mismatches as (
     select * from {{ ref('id_mismatches') }}
 ),
 
-trait_rows as (
-    select * from {{ ref('trait_rows') }}
+offline_ids as (
+    select * from {{ ref('offline_ids') }}
 ),
 
 all_users as (
     select
         dpid,
-        count(distinct user_id) as total_users
-    from trait_rows
-    where id_type = 'dpuuid'
+        count(*) as total_users
+    from offline_ids
     group by dpid
 ),
 
