@@ -1,7 +1,11 @@
-"""The bench project: this dbt project's macros and outbox with one feed over made-up signals, on both engines."""
+"""The bench project: this dbt project's macros and outbox with one feed over made-up signals, on both engines.
+
+`whole` adds ID syncs over made-up captures, and the identity models: every model that ships.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -17,11 +21,31 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
-FEED = "bench_traits"
+FEED = "crm_traits"  # as id_sync_pixels knows it
 DPID = 58342
 TRAITS = 2000
 SEED = 20240901
 SPLIT_BYTES = 50_000_000  # several files, so that writing and uploading may overlap
+
+ID_SYNCS = {
+    "bench_browsers": {
+        "prefix": "adobe_id",
+        "dpids": [0, DPID],
+        "columns": ["aam_uuid", "online_id"],
+        "newest_by": "captured_at",
+    },
+    "bench_devices": {
+        "prefix": "adobe_id",
+        "dpids": [20914, DPID],
+        "columns": ["device_id", "online_id"],
+        "newest_by": "captured_at",
+    },
+    "bench_hashed_emails": {
+        "prefix": "c2c_id",
+        "dpids": [DPID, 58343],
+        "columns": ["user_id", "hashed_email"],
+    },
+}
 
 # User IDs of 8 to 36 characters, 3 to 7 signals a user, 5 on average: the same rows on both engines.
 SIGNALS = f"""
@@ -40,6 +64,40 @@ cross join (select 0 as k union all select 1 union all select 2 union all select
     union all select 5 union all select 6) as picks
 where picks.k < 3 + users.n % 5
 """
+
+# A browser each user, a device each fourth and a hashed e-mail each second. The site shows one ID in twenty in
+# capitals, and one in ten nobody knows; one in seven captures has no date; one user in 100,000 has 120 browsers.
+CAPTURES = """
+create table raw.captures as
+select
+    n,
+    user_id,
+    case
+        when n % 100000 < 120 then 'crowd' || cast(n / 100000 as varchar)
+        when n % 20 = 1 then upper(user_id)
+        when n % 10 = 7 then 'nobody' || user_id
+        else user_id
+    end as online_id,
+    '1' || lpad(cast(n as varchar), 37, '0') as aam_uuid,
+    substr(md5(user_id), 1, 8) || '-' || substr(md5(user_id), 9, 4) || '-' || substr(md5(user_id), 13, 4)
+    || '-' || substr(md5(user_id), 17, 4) || '-' || substr(md5(user_id), 21, 12) as device_id,
+    md5(user_id) || md5('e' || user_id) as hashed_email,
+    case when n % 7 > 0 then timestamp '2024-01-01 00:00:00' + n % 1000 * interval '1 hour' end as captured_at
+from raw.signals
+where k = 0
+"""
+
+# New browsers of 1 %.
+CAPTURES_CHANGE = "update raw.captures set aam_uuid = '2' || substr(aam_uuid, 2) where n % 100 = 0"
+
+OTHER_MODELS = {
+    "feeds/bench_browsers": "select aam_uuid, online_id, captured_at from raw.captures",
+    "feeds/bench_devices": "select device_id, online_id, captured_at from raw.captures where n % 4 = 0",
+    "feeds/bench_hashed_emails": "select user_id, hashed_email from raw.captures where n % 2 = 0",
+    "feeds/bench_profile": "select user_id, 'segment' as signal_key, 's' || trait_id as signal_value"
+    " from raw.signals where k = 0 and n % 5 = 0",
+    "int_customers": "select user_id as customer_id from raw.captures",
+}
 
 # A change of 1 %: one signal of every hundredth user is another one now.
 CHANGE = f"""
@@ -136,9 +194,23 @@ class Bench:
         if self.engine == "postgres":
             self.sql("vacuum analyze raw.signals")
 
+    def make_captures(self) -> None:
+        """What the ID syncs send, beside the source table."""
+        self.sql(CAPTURES)
+        if self.engine == "postgres":
+            self.sql("vacuum analyze raw.captures")
+
+    def model_seconds(self) -> dict[str, float]:
+        """What each model of the last build took, by dbt's own account."""
+        found = json.loads((self.folder / "target" / "run_results.json").read_text(encoding="utf-8"))[
+            "results"
+        ]
+        models = [result for result in found if result["unique_id"].startswith("model.")]
+        return {result["unique_id"].rpartition(".")[2]: result["execution_time"] for result in models}
+
     def forget_builds(self) -> None:
         """As if nothing had ever been built; the source stays."""
-        schemas = ["inbound", "aam_state", "feeds"]
+        schemas = ["inbound", "identity", "aam_state", "feeds"]
         self.sql(
             "drop table if exists raw.by_hand", *[f"drop schema if exists {name} cascade" for name in schemas]
         )
@@ -171,8 +243,10 @@ class Bench:
         )
 
 
-def make_project(folder: Path, engine: str, environment: dict[str, str], outputs: dict[str, dict]) -> Bench:
-    """A copy of this project's SQL with the bench's feed, taxonomy and destinations."""
+def make_project(
+    folder: Path, engine: str, environment: dict[str, str], outputs: dict[str, dict], *, whole: bool = False
+) -> Bench:
+    """A copy of this project's SQL with the bench's feed, taxonomy and destinations; `whole`: with every model."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "models" / "feeds").mkdir(parents=True)
     (folder / "seeds").mkdir()
@@ -180,15 +254,22 @@ def make_project(folder: Path, engine: str, environment: dict[str, str], outputs
     shutil.copytree(ROOT / "models" / "inbound", folder / "models" / "inbound")
     shutil.copy(ROOT / "seeds" / "_seeds.yml", folder / "seeds")
     (folder / "models" / "feeds" / f"{FEED}.sql").write_text(FEED_SQL)
+    if whole:
+        shutil.copytree(ROOT / "models" / "identity", folder / "models" / "identity")
+        for name, sql in OTHER_MODELS.items():
+            (folder / "models" / f"{name}.sql").write_text(f"{sql}\n")
     rows = [f"{1000000 + n},Trait {n},{DPID},onboarded,{n}" for n in range(TRAITS)]
     header = "trait_id,trait_name,dpid,trait_type,description"
     (folder / "seeds" / "traits.csv").write_text("\n".join([header, *rows, ""]))
 
     project = yaml.safe_load((ROOT / "dbt_project.yml").read_text())
     project["seeds"]["aam_onboard"].pop("demo", None)
-    for unused in ("staging", "intermediate", "identity"):
+    for unused in ("staging", "intermediate", *([] if whole else ["identity"])):
         project["models"]["aam_onboard"].pop(unused, None)
-    project["vars"] |= {"feeds": {FEED: {"dpid": DPID, "id_type": "dpuuid", "mode": "sync"}}, "id_syncs": {}}
+    feeds = {FEED: {"dpid": DPID, "id_type": "dpuuid", "mode": "sync"}}
+    if whole:
+        feeds["bench_profile"] = {"dpid": 58344, "id_type": "dpuuid", "mode": "overwrite"}
+    project["vars"] |= {"feeds": feeds, "id_syncs": ID_SYNCS if whole else {}}
     project["vars"]["limits"] |= {"split_bytes": SPLIT_BYTES}
     (folder / "dbt_project.yml").write_text(yaml.safe_dump(project, sort_keys=False))
 

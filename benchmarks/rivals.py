@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-LINES = "select line, lines from inbound.file_lines where feed = 'bench_traits'"
+LINES = "select line, lines from inbound.file_lines where feed = 'crm_traits'"
 
 
 def stream_duckdb(database: str) -> None:
@@ -25,7 +25,7 @@ def copy_duckdb(database: str, path: str) -> None:
 
     connection = duckdb.connect(database, read_only=True)
     connection.execute("set preserve_insertion_order = false")
-    query = "select user_id, signals from inbound.inbound_lines where feed = 'bench_traits'"
+    query = "select user_id, signals from inbound.inbound_lines where feed = 'crm_traits'"
     options = "format csv, compression gzip, header false, delimiter '\t', quote '', escape ''"
     connection.execute(f"copy ({query}) to '{path}' ({options})")
 
