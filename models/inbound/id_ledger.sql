@@ -3,7 +3,7 @@
     materialized='ledger',
     schema=var('aam_state_schema'),
     ledger_columns=['batch_id', 'id_sync', 'ids'],
-    pre_hook="{{ settle_id_ledger() }}",
+    pre_hook=["{{ settle_id_ledger() }}", "analyze {{ this }}", "{{ prefer_hashing() }}"],
 ) }}
 with id_sync_rows as (
     select * from {{ ref('id_sync_rows') }}
