@@ -162,12 +162,30 @@ class Plain(SomeSettings):
 
 
 class Rules(Settings):
-    """Audience Manager's rules: what the checker needs."""
+    """Audience Manager's rules: what the checker needs. `spaces`: the characters that {spaces} in a pattern means."""
 
     limits: Limits
     id_types: dict[str, IdType]
     rules: list[Rule]
     plain: Plain = Plain()
+    spaces: str = Field(default=" ", min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_spaces(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("rules"), list):
+            return given
+        spaces = str(given.get("spaces", " "))
+        rules = [
+            {
+                key: value.replace("{spaces}", spaces) if isinstance(value, str) else value
+                for key, value in rule.items()
+            }
+            if isinstance(rule, dict)
+            else rule
+            for rule in given["rules"]
+        ]
+        return {**given, "rules": rules}
 
     def global_id_type(self, dpid: int) -> str | None:
         """The id type of a global data source, or None for a DPID of one's own."""
@@ -197,8 +215,10 @@ class Rules(Settings):
         return next((rule.says for rule in self.rules if rule.reason == reason), reason)
 
 
-class Vars(SomeSettings):
+class Vars(Rules):
     """The vars that the loader reads; a project may hold others."""
+
+    model_config = SomeSettings.model_config
 
     feeds: dict[str, Feed] = Field(default={})
     id_syncs: dict[str, IdSync] = Field(default={})
@@ -213,10 +233,6 @@ class Vars(SomeSettings):
     spool_dir: LocalPath = Path(".aam/spool")
     # ten years
     keep_days: Number = Field(default=0, ge=0, le=3650)
-    limits: Limits
-    id_types: dict[str, IdType]
-    rules: list[Rule]
-    plain: Plain = Plain()
 
     @field_validator("feeds", "id_syncs", "data_sources", "guards", "plain", mode="before")
     @classmethod
@@ -241,8 +257,7 @@ class Project(BaseModel):
     @property
     def rules(self) -> Rules:
         """The rules alone, as the checker takes them."""
-        read = self.vars
-        return Rules(limits=read.limits, id_types=read.id_types, rules=read.rules, plain=read.plain)
+        return Rules(**{name: getattr(self.vars, name) for name in Rules.model_fields})
 
     @property
     def feed_names(self) -> list[str]:

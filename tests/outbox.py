@@ -99,9 +99,12 @@ pieces = st.one_of(
         ["@", "%40", ":", "%3A", "%3a", "%41", "%", " ", "\t", "\n", "\r", "\x1f", "\x85", '"', ",", "=", "-", "d_"]
     ),
     st.sampled_from(
-        ["D_", "ic", "\u00a0", "\ufeff", "\u200b", "1.2.3.4", "+49 30 1234567", "0", "24", "ü", "😀", "'", "\\", "a"]
+        ["D_", "ic", "1.2.3.4", "+49 30 1234567", "0", "24", "ü", "😀", "'", "\\", "a"]
     ),
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=3),
+    st.sampled_from(
+        ["\0", "\u00a0", "\u2003", "\u2007", "\u200b", "\u202f", "\ufeff", "\ufffe", "\uffff"]
+    ),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=3),
     st.text("abcdefgh0123456789", min_size=1, max_size=3),
 )  # fmt: skip
 texts = st.lists(pieces, min_size=1, max_size=4).map("".join)
@@ -199,6 +202,11 @@ class Outbox:
         self.fill(**{table: [] for table in _RAW_TABLES})
         for table in ("deliveries", "user_ledger", "id_ledger"):
             self.sql(f"delete from aam_state.{table}")
+
+    def storable(self, rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+        """Rows of any text as the engine can hold them: PostgreSQL knows no NUL."""
+        nul = "\1" if self.engine == "postgres" else "\0"
+        return [tuple(text.replace("\0", nul) for text in row) for row in rows]
 
     def fill(self, **tables: Iterable[Sequence[str | None]]) -> None:
         """Replace the rows of raw tables; the other tables stay as they are."""
@@ -350,7 +358,7 @@ _RAW_TABLES = {
 
 
 def _literal(text: str | None) -> str:
-    return "null" if text is None else "'" + text.replace("'", "''") + "'"
+    return "null" if text is None else "'" + text.replace("'", "''").replace("\0", "' || chr(0) || '") + "'"
 
 
 def _write_project(root: Path) -> None:

@@ -26,7 +26,9 @@ from loader.errors import AamError, ConfigError
 
 ROOT = Path(__file__).parent.parent
 VARS = yaml.safe_load((ROOT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
-RULES = Rules.model_validate({name: VARS[name] for name in ("limits", "id_types", "rules", "plain")})
+RULES = Rules.model_validate(
+    {name: VARS[name] for name in ("limits", "id_types", "rules", "plain", "spaces")}
+)
 
 TS = "1700000000"
 OWN = f"ftp_dpm_58342_{TS}.sync"
@@ -612,9 +614,7 @@ def test_a_rule_that_is_added_is_kept(rule: dict[str, object], line: str) -> Non
 # --- Properties -------------------------------------------------------------------------------------------------------
 
 TEXT = st.text(
-    st.characters(
-        codec="utf-8", exclude_characters='"\u00a0\u3000\u200b\ufeff', exclude_categories=["Cc", "Cs"]
-    ),
+    st.characters(codec="utf-8", exclude_characters='"' + RULES.spaces, exclude_categories=["Cc", "Cs"]),
     min_size=1,
     max_size=12,
 )

@@ -24,7 +24,7 @@ MACROS = """
 """
 SPACES = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f\x85 \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
-    "\u200a\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
+    "\u200a\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u202f\u205f\u2060\u3000\ufeff\u180e"
 )
 
 # No database text holds a NUL or half a surrogate pair.

@@ -46,7 +46,7 @@
 {% macro rules_hash() -%}
     {%- set id_types = [] -%}
     {%- for name, feed in configured('feeds').items() %}{% do id_types.append([name, feed.id_type]) %}{% endfor -%}
-    {%- set rules = [id_types, configured('id_types'), configured('rules'), configured('plain')] -%}
+    {%- set rules = [id_types, configured('id_types'), configured('rules'), configured('plain'), var('spaces')] -%}
     {{ local_md5(tojson(rules, sort_keys=true))[:15] | int(base=16) }}
 {%- endmacro %}
 

@@ -13,9 +13,9 @@
     {%- set whens_of_plain = [] -%}
     {%- for rule in configured('rules') if rule.get('field') == field and rule_kind in rule.get('kinds', [rule_kind]) -%}
         {%- if rule.get('matches') -%}
-            {%- set breaks = matches(text, rule.matches) -%}
+            {%- set breaks = matches(text, rule.matches | replace('{spaces}', var('spaces'))) -%}
         {%- elif rule.get('contains') -%}
-            {%- set breaks = contains(text, rule.contains) -%}
+            {%- set breaks = contains(text, rule.contains | replace('{spaces}', var('spaces'))) -%}
         {%- else -%}
             {%- set pattern = id_type.pattern if rule.unlike == 'id_type' else rule.unlike -%}
             {%- set breaks = 'not ' ~ matches(text, pattern) -%}
