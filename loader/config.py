@@ -65,12 +65,13 @@ Pattern = Annotated[str, AfterValidator(_compiles)]
 
 
 class Guards(Settings):
-    """Limits past which a delivery stops and asks; shares are between 0 and 1."""
+    """Limits past which a delivery stops and asks; shares are between 0 and 1. Of one ID, dbt warns only."""
 
     max_removed: Share = 0.2
     max_shrink: Share = 0.2
     max_rejected: Share = 0.2
     max_first: int = Field(default=50_000_000, ge=0, le=_MOST)
+    max_share_of_one_id: Share = 0.5
 
 
 class Feed(Settings):
@@ -107,6 +108,7 @@ class DataSource(Settings):
     id_type: str
     owner: str = ""
     client_id_placement: str = ""
+    cross_device: bool = False
 
 
 class Limits(Settings):
@@ -144,6 +146,7 @@ class Rule(Settings):
     matches: Pattern | None = None
     contains: Pattern | None = None
     unlike: Pattern | None = None
+    guard: bool = False
 
     def is_broken_by(self, text: str, unlike: str | None = None) -> bool:
         """Whether a text breaks the rule; `unlike`: the pattern that `id_type` stands for."""
@@ -162,13 +165,17 @@ class Plain(SomeSettings):
 
 
 class Rules(Settings):
-    """Audience Manager's rules: what the checker needs. `spaces`: the characters that {spaces} in a pattern means."""
+    """Audience Manager's rules: what the checker needs.
+
+    `spaces`: the characters that {spaces} in a pattern means. `suspicious_ids`: whether the rule of that name holds.
+    """
 
     limits: Limits
     id_types: dict[str, IdType]
     rules: list[Rule]
     plain: Plain = Plain()
     spaces: str = Field(default=" ", min_length=1)
+    suspicious_ids: Literal["keep_back", "send"] = "keep_back"
 
     @model_validator(mode="before")
     @classmethod
@@ -194,6 +201,8 @@ class Rules(Settings):
     def of(self, about: str, kind: str) -> Iterator[tuple[int, Rule]]:
         """The rules of a field for an ID or signal of a kind, with their place in the list."""
         for place, rule in enumerate(self.rules):
+            if rule.reason == "suspicious_id" and self.suspicious_ids == "send":
+                continue
             if rule.field == about and (rule.kinds is None or kind in rule.kinds):
                 yield place, rule
 

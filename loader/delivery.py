@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -366,6 +367,7 @@ def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
     began = time.monotonic()
     spool = run.spool / delivery.delivery_id
     made = 0
+    begun = threading.Event()
     try:
         if run.encryption and _checks(run):
             _check_before_encryption(run, delivery)
@@ -375,7 +377,7 @@ def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
                 for file in _made_files(run, delivery, spool):
                     state.add_file(run.warehouse, run.project, delivery, file)
                     made += file.lines
-                    sending[file.name] = file, pool.submit(_send, run, delivery.feed, file)
+                    sending[file.name] = file, pool.submit(_send, run, delivery.feed, file, begun.set)
                     _record_sent(run, delivery, sending)
                 if made != delivery.lines:
                     raise DeliveryError(
@@ -390,7 +392,7 @@ def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
         return _commit(run, delivery, time.monotonic() - began)
     except AamError as error:
         # part of an export is of no use to the next run, and the disk may be full
-        _fail(run, delivery, error, keep_spool=made == delivery.lines)
+        _fail(run, delivery, error, keep_spool=made == delivery.lines, sent=begun.is_set())
         raise
 
 
@@ -412,12 +414,20 @@ def _outcome(run: Run, delivery: Delivery) -> Outcome:
     return Outcome(now, [file for file in files if file.status != "superseded"])
 
 
-def _fail(run: Run, delivery: Delivery, error: AamError, *, keep_spool: bool = True) -> None:
-    """Record a failure, if the warehouse still answers; else the delivery stands open, which the next run finishes."""
+def _fail(
+    run: Run, delivery: Delivery, error: AamError, *, keep_spool: bool = True, sent: bool = True
+) -> None:
+    """Record a failure, if the warehouse still answers; else the delivery stands open, which the next run finishes.
+
+    `sent`: whether an upload has begun. What never left is not uncertain, so no build takes it back.
+    """
     if isinstance(error, CheckFailedError) or not keep_spool:
         shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
     try:
-        state.move(run.warehouse, run.project, delivery, "failed", reason=str(error))
+        before = state.read_files(run.warehouse, run.project, delivery.delivery_id)
+        sent = sent or any(file.status == "superseded" for file in before)
+        uncertain = None if sent else False
+        state.move(run.warehouse, run.project, delivery, "failed", reason=str(error), uncertain=uncertain)
     except AamError as second:
         log.error("%s", f"delivery {delivery.delivery_id} failed, and that could not be recorded: {second}")
 
@@ -500,12 +510,16 @@ def _file_root(run: Run, of: Batch | Delivery) -> Callable[[int], str]:
     return lambda timestamp: str(_file_name(run, of, timestamp, None)).rpartition(".")[0]
 
 
-def _send(run: Run, feed: str, file: DeliveryFile) -> float:
-    """Check and upload one file from the spool; returns seconds. Runs in a thread: it touches no warehouse."""
+def _send(run: Run, feed: str, file: DeliveryFile, begun: Callable[[], None] = lambda: None) -> float:
+    """Check and upload one file from the spool; returns seconds. Runs in a thread: it touches no warehouse.
+
+    `begun` is called when the check is passed and the upload begins.
+    """
     began = time.monotonic()
     path = Path(file.spool_path)
     if not run.encryption and _checks(run):
         _check(run, file, path)
+    begun()
     run.destination.put(
         _part(file), file.object_key, on_bytes=lambda size: run.options.on_progress(feed, "sent", 0, size)
     )
@@ -594,7 +608,7 @@ def _finish(run: Run, delivery: Delivery) -> Outcome | None:
 def _send_again(run: Run, delivery: Delivery, files: Sequence[DeliveryFile]) -> Outcome:
     began = time.monotonic()
     try:
-        state.move(run.warehouse, run.project, delivery, "uploading")
+        state.move(run.warehouse, run.project, delivery, "uploading", uncertain=True)
         with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
             waiting = [file for file in files if not _at_destination(run, file)]
             sending: _Sending = {
@@ -655,12 +669,15 @@ def _give_up(run: Run, delivery: Delivery, reason: str) -> None:
     """Take back what lies at the destination.
 
     The delivery stays `uncertain`, for a part may have been read before: whatever it said is sent again as it is then.
+    Not so where no file was made: then nothing has left.
     """
-    for file in state.read_files(run.warehouse, run.project, delivery.delivery_id):
+    files = state.read_files(run.warehouse, run.project, delivery.delivery_id)
+    for file in files:
         if file.status != "superseded":
             _take_back(run, file)
     log.warning("%s", f"delivery {delivery.delivery_id} is abandoned: {reason}")
-    state.move(run.warehouse, run.project, delivery, "abandoned", reason=reason)
+    uncertain = None if files else False
+    state.move(run.warehouse, run.project, delivery, "abandoned", reason=reason, uncertain=uncertain)
     shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
 
 

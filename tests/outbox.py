@@ -64,7 +64,8 @@ for line in sys.stdin:
         if str(found.status) in ("error", "fail")
     ] or [str(result.exception)]
     DuckDBConnectionManager.close_all_connections()  # let the test look in
-    print(json.dumps(failed), file=answers, flush=True)
+    warned = [found.node.name for found in getattr(result.result, "results", []) if str(found.status) == "warn"]
+    print(json.dumps([failed, warned]), file=answers, flush=True)
 """
 
 
@@ -162,14 +163,16 @@ class Outbox:
         self._dbt.communicate()
         self._errors.close()
 
-    def _invoke(self, command: str, *arguments: str, full: bool = False, **more: object) -> None:
+    def _invoke(self, command: str, *arguments: str, full: bool = False, **more: object) -> list[str]:
         assert self._dbt.stdin and self._dbt.stdout
         variables = json.dumps({"full": full, "destination": "local"} | more)
         print(json.dumps([command, variables, *arguments]), file=self._dbt.stdin, flush=True)
         answer = self._dbt.stdout.readline()
         assert answer, (self.root / "dbt.txt").read_text()
-        failed = json.loads(answer)
+        failed, warned = json.loads(answer)
         assert not failed, failed
+        found: list[str] = warned
+        return found
 
     @contextmanager
     def _postgres(self, database: str) -> Iterator[Any]:
@@ -231,9 +234,9 @@ class Outbox:
         """Build one model of the outbox."""
         self._invoke("run", "--select", model, **variables)
 
-    def test(self) -> None:
-        """Run the data tests."""
-        self._invoke("test", "--select", "test_type:data")
+    def test(self) -> list[str]:
+        """Run the data tests; the names of those that warn."""
+        return self._invoke("test", "--select", "test_type:data")
 
     def deliver(self, feed: str, status: str = "delivered", *, uncertain: bool = False) -> str:
         """Record the last build's batch as a delivery, as the loader does; its ID."""
@@ -366,7 +369,12 @@ def _write_project(root: Path) -> None:
     for folder in ("macros", "models/inbound"):
         shutil.copytree(PROJECT / folder, root / folder)
     (root / "tests" / "dbt").mkdir(parents=True)
-    for test in ("no_line_beyond_the_limits.sql", "every_reason_is_explained.sql"):
+    for test in (
+        "no_line_beyond_the_limits.sql",
+        "every_reason_is_explained.sql",
+        "warn_of_letter_case.sql",
+        "warn_of_one_id.sql",
+    ):
         shutil.copy(PROJECT / "tests" / "dbt" / test, root / "tests" / "dbt")
     shutil.copy(PROJECT / "destinations.yml", root)
     profiles = yaml.safe_load((PROJECT / "profiles.yml").read_text())

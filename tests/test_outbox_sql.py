@@ -1,5 +1,6 @@
 """The outbox on real builds: what is let through, how lines are packed, and how builds and deliveries follow."""
 
+import hashlib
 import json
 import random
 import re
@@ -87,6 +88,26 @@ REASONS: list[tuple[str, Signal, str]] = [
     ("loyalty", Signal("a", "size", "\u00a0"), "empty_value"),
     ("loyalty", Signal("anna@example.com", "d_sid", "24"), "email_as_id"),
     ("loyalty", Signal("a:", "d_sid", "24"), "colon_in_id"),
+    *(
+        ("loyalty", Signal(text, "d_sid", "24"), "suspicious_id")
+        for text in [
+            "undefined",
+            "NULL",
+            "None",
+            "NaN",
+            "#N/A",
+            "(not set)",
+            "[object Object]",
+            "\\N",
+            "0",
+            "-1",
+            "?",
+            "1.23457E+11",
+            "1.2345e+17",
+            "1.23457E11",
+            "12345.0",
+        ]
+    ),
     ("loyalty", Signal("a:", "", None), "colon_in_id"),
     ("loyalty", Signal("a", None, "24"), "empty_key"),
     ("loyalty", Signal("a", "", "24"), "empty_key"),
@@ -129,6 +150,10 @@ LET_THROUGH: list[tuple[str, Signal]] = [
     ("loyalty", Signal("A", "d_sid", "25")),
     ("loyalty", Signal("a", "ic", "größe")),
     ("loyalty", Signal("a", "size", "L" * (LINE_BYTES - 12))),
+    *(
+        ("loyalty", Signal(text, "d_sid", "24"))
+        for text in ["nullable", "00021", "1E5", "12.5", "#1234", "N0"]
+    ),
     ("loyalty", Signal("a'b\\c|d,e=f", "grö-ße, 日本", "😀 = 'x', -\\")),
     ("loyalty", Signal("a", "day", "2024-01-31")),
     ("phones", Signal(IDFA, "d_sid", "27")),
@@ -470,12 +495,18 @@ def test_only_users_who_may_have_changed_are_compared(outbox: Outbox) -> None:
     assert staying not in outbox.rejected("loyalty")
 
 
-def test_a_new_rule_takes_back_what_it_refuses(outbox: Outbox) -> None:
+def test_a_new_guard_takes_back_what_it_refuses(outbox: Outbox) -> None:
     """Nobody's rows changed, but other users are good now."""
     rows = [Signal("u1", "d_sid", "24"), Signal("staff1", "d_sid", "24")]
     outbox.build(loyalty=rows)
     outbox.deliver("loyalty")
-    rule = {"reason": "of_staff", "field": "user_id", "contains": "^staff", "says": "not a customer"}
+    rule = {
+        "reason": "of_staff",
+        "field": "user_id",
+        "contains": "^staff",
+        "guard": True,
+        "says": "no customer",
+    }
     rules = yaml.safe_load((outbox.root / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]["rules"]
     outbox.build(variables={"rules": [*rules, rule]})
     assert outbox.rejected("loyalty") == [(rows[1], "of_staff")]
@@ -485,6 +516,101 @@ def test_a_new_rule_takes_back_what_it_refuses(outbox: Outbox) -> None:
     assert outbox.changes("loyalty") == set()
     outbox.build()
     assert outbox.changes("loyalty") == {Change("staff1", "d_sid", "24", True)}
+
+
+def test_what_breaks_a_new_rule_is_named_in_no_file(outbox: Outbox) -> None:
+    """Audience Manager may refuse it, and with it the file: it stays until an overwrite, and an ID until it is good."""
+    rows = [Signal("u1", "d_sid", "24"), Signal("u2", "d_sid", "25"), Signal("staff1", "d_sid", "24")]
+    outbox.build(loyalty=rows, profile=rows)
+    outbox.deliver("loyalty")
+    outbox.deliver("profile")
+    rules = yaml.safe_load((outbox.root / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]["rules"]
+    variables = {
+        "rules": [
+            *rules,
+            {"reason": "of_staff", "field": "user_id", "contains": "^staff", "says": "no customer"},
+            {
+                "reason": "silver",
+                "field": "signal_value",
+                "kinds": ["trait"],
+                "matches": "25",
+                "says": "gone",
+            },
+        ]
+    }
+    outbox.build(variables=variables)
+    assert outbox.lines("loyalty") == []
+    assert outbox.lines("profile") == ["u2"]
+    assert Counter(reason for _, reason in outbox.rejected("loyalty")) == {
+        "of_staff": 1, "id_not_withdrawable": 1, "silver": 1, "not_withdrawable_by_sync": 1
+    }  # fmt: skip
+    assert outbox.batch("loyalty")["rejected"] == 2
+    outbox.build(variables=variables, loyalty=[], profile=[])
+    assert outbox.lines("loyalty") == ["u1\td_unsid=24"]
+    assert sorted(outbox.lines("profile")) == ["u1", "u2"]
+    outbox.build(full=True, variables=variables, loyalty=rows, profile=rows)
+    for feed in ("loyalty", "profile"):
+        assert sorted(outbox.lines(feed)) == ["u1\td_sid=24", "u2"]
+    outbox.build()  # the ID is good again, and nothing has been forgotten
+    assert outbox.changes("loyalty") == set()
+
+
+def test_letter_cases_and_an_id_of_too_many_rows_are_warned_of(outbox: Outbox) -> None:
+    several = [
+        Signal("u1", "Size", "L"),
+        Signal("u2", "size", "l"),
+        Signal("u3", "size", "l"),
+        Signal("u4", "size", "L"),
+    ]
+    rows = [*several, Signal("u5", "Ärmel", "x"), Signal("u6", "ärmel", "x"), Signal("u7", "d_sid", "24")]
+    rows += [Signal("Nobody1", "age", str(number % 40)) for number in range(101)]
+    outbox.build(loyalty=rows, profile=[Signal("u1", "Size", "M"), Signal("u2", "width", "m")])
+    assert sorted(outbox.test()) == ["warn_of_letter_case", "warn_of_one_id"]
+    plan = {feed["feed"]: feed for feed in plan_of(outbox)}
+    assert plan["profile"]["letter_cases"] == []
+    found: list[dict[str, object]] = plan["loyalty"]["letter_cases"]  # type: ignore[assignment]
+    assert sorted(found, key=lambda case: (str(case["part"]) != "value", str(case["key"]))) == [
+        {"part": "value", "key": "size", "spellings": {"l": 2, "L": 2}},
+        {"part": "key", "key": "size", "spellings": {"size": 3, "Size": 1}},
+        {"part": "key", "key": "ärmel", "spellings": {"Ärmel": 1, "ärmel": 1}},
+    ]
+    outbox.build(loyalty=[row for row in rows if row.user_id != "Nobody1"][1:2] * 300, profile=[])
+    assert outbox.test() == ["warn_of_one_id"]
+    outbox.build(loyalty=[Signal(f"u{number // 99}", "age", str(number % 99)) for number in range(99)])
+    assert outbox.test() == []
+
+
+def test_the_plan_tells_how_many_users_are_synced(outbox: Outbox) -> None:
+    rows = [Signal(f"u{number}", "d_sid", "24") for number in range(4)]
+    outbox.build(loyalty=rows, phones=[Signal(IDFA, "d_sid", "27")], devices=[(gaid(1), "u1", None)])
+    assert {feed["feed"]: feed["synced"] for feed in plan_of(outbox)}["loyalty"] == 0
+    outbox.deliver("devices")
+    outbox.deliver("loyalty")
+    outbox.build(loyalty=[*rows[1:], Signal("u5", "d_sid", "24"), Signal("u6", "d_sid", "24")])
+    synced = {feed["feed"]: feed["synced"] for feed in plan_of(outbox)}
+    assert synced == {"devices": None, "e_mails": None, "loyalty": 0.2, "profile": None, "phones": None}
+
+
+def test_suspicious_ids_may_be_sent(outbox: Outbox) -> None:
+    rows = [Signal(text, "d_sid", "24") for text in ("undefined", "12345.0", "0")]
+    outbox.build(loyalty=rows, variables={"suspicious_ids": "send"})
+    assert outbox.rejected("loyalty") == []
+    outbox.deliver("loyalty")
+    outbox.build()
+    assert outbox.changes("loyalty") == {Change(*row, False) for row in rows}
+
+
+def test_a_limit_of_one_line_a_user(outbox: Outbox) -> None:
+    rows = [Signal("u1", f"key{number}", "x" * 20) for number in range(9)] + [Signal("u2", "ic", "1")]
+    limits = yaml.safe_load((outbox.root / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]["limits"]
+    outbox.build(loyalty=rows, variables={"limits": {**limits, "lines_per_user": 1}})
+    lines = outbox.lines("loyalty")
+    assert sorted(line.partition("\t")[0] for line in lines) == ["u1", "u2"]
+    assert outbox.batch("loyalty")["lines"] == 2
+    in_file = {signal_of(*pair) for pair in pairs_of(lines)}
+    assert in_file | {row for row, _ in outbox.rejected("loyalty")} == set(rows)
+    outbox.deliver("loyalty")
+    assert outbox.delivered("loyalty") == in_file
 
 
 def test_a_state_of_an_earlier_version_is_as_good(outbox: Outbox) -> None:
@@ -630,11 +756,14 @@ def test_id_pairs(outbox: Outbox) -> None:
         (gaid(3), "a\tb"): "control_character_in_id",
         (gaid(3), "anna@example.com"): "email_as_id",
         (gaid(3), "a%20b"): "url_encoded_id",
+        (gaid(3), "b" * LINE_BYTES): "ids_too_long",
+        (gaid(3), "undefined"): "suspicious_id",
     }
     bad_hashes = {
         ("a", hashed.upper()): "invalid_hashed_email",
         ("a", None): "empty_id",
         ("a:", hashed): "colon_in_id",
+        ("a", hashlib.sha256(b"").hexdigest()): "suspicious_id",
     }
     outbox.build(
         devices=[*good, *((*pair, "2024-01-03") for pair in bad)],

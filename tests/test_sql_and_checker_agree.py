@@ -3,7 +3,9 @@ had rejected."""
 
 import io
 import re
+import shutil
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from hypothesis import strategies as st
 from outbox import LIMITS, PROJECT, Outbox, Signal, any_signal, batched, pieces, text_of, texts
 
 from loader.check import FileReport, check_file
-from loader.config import load_project
+from loader.config import Rule, Rules, load_project
+from loader.delivery import Options, Report, deliver, finish_open
+from loader.run import Place, find_place, opened
 
 NAMES = {
     "loyalty": "ftp_dpm_58342_1700000000.sync",
@@ -24,7 +28,7 @@ NAMES = {
 }
 # Reasons that hang on what else is in the file, or that Audience Manager reports without refusing the line.
 NOT_OF_THE_ROW = {"too_many_lines", "too_many_hashed_emails", "too_many_device_ids", "too_many_user_ids"}
-NO_ERROR_IN_A_FILE = {"unknown_trait", "trait_not_onboarded", "trait_of_other_data_source"}
+NO_ERROR_IN_A_FILE = {"unknown_trait", "trait_not_onboarded", "trait_of_other_data_source", "suspicious_id"}
 ZEROS = "00000000-0000-0000-0000-000000000000"
 IDFA, GAID = "6D92078A-8246-4BA4-AE5B-76104861E7DC", "6d92078a-8246-4ba4-ae5b-76104861e7dc"
 HASHED = "0f9e8d7c6b5a4938271605f4e3d2c1b00f9e8d7c6b5a4938271605f4e3d2c1b0"
@@ -150,6 +154,103 @@ def test_sql_and_checker_agree(
             tuple(row) if data else (row.user_id, row.value): reason for row, reason in outbox.rejected(feed)
         }
         assert_agreement(outbox, feed, rows, rejected, render_signal if data else "\t".join)
+
+
+# --- A feed that was poisoned recovers --------------------------------------------------------------------------------
+
+
+def breakers_of(rule: Rule, kind: str, rules: Rules) -> st.SearchStrategy[str]:
+    """Texts that break a rule."""
+    if rule.matches is not None:
+        return st.from_regex(rule.matches, fullmatch=True)
+    if rule.contains is not None:
+        return st.from_regex(rule.contains)
+    return texts.filter(lambda text: rule.is_broken_by(text, rules.pattern_of(rule, kind)))
+
+
+def poisons_of(rules: Rules) -> st.SearchStrategy[list[tuple[str, Signal]]]:
+    """For each rule, rows that break it: the feed and the row; an ID sync's has an ID for key and value."""
+    rows = []
+    for number, rule in enumerate(rules.rules):
+        if rule.field == "user_id":
+            for feed, kind in (("loyalty", "dpuuid"), ("profile", "dpuuid"), ("phones", "idfa")):
+                if rule.kinds is None or rules.id_types[kind].kind in rule.kinds:
+                    trait = "27" if feed == "phones" else "24"
+                    row = st.builds(Signal, breakers_of(rule, kind, rules), st.just("d_sid"), st.just(trait))
+                    rows.append(st.tuples(st.just(feed), row))
+            if rule.kinds is None or "hashed_email" in rule.kinds:
+                row = st.builds(Signal, st.just("u1"), breakers_of(rule, "hashed_email", rules), st.just(""))
+                rows.append(st.tuples(st.just("e_mails"), row))
+        elif rule.field:
+            for kind, key in (("trait", "d_sid"), ("integration_code", "ic"), ("key_value", "size")):
+                if rule.kinds is None or kind in rule.kinds:
+                    text = breakers_of(rule, kind, rules)
+                    is_key = rule.field == "signal_key"
+                    parts = (text, st.just("L")) if is_key else (st.just(key), text)
+                    row = st.builds(Signal, st.just(f"p{number}"), *parts)
+                    rows += [st.tuples(st.just("loyalty"), row), st.tuples(st.just("profile"), row)]
+    return st.tuples(*rows).map(list)
+
+
+GOOD = {
+    "loyalty": [Signal("u1", "d_sid", "24"), Signal("u2", "size", "L")],
+    "profile": [Signal("u1", "d_sid", "24"), Signal("u2", "size", "L")],
+    "phones": [Signal(IDFA, "d_sid", "27")],
+}
+GOOD_PAIRS = [("u1", HASHED)]
+
+
+def run_of(outbox: Outbox, place: Place, **build: object) -> Report:
+    """What `aam run --force` does, with a build of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in outbox.environment.items():
+            if name.startswith("AAM_"):
+                patch.setenv(name, value)
+        with opened(place, Options(force=True)) as run:
+            finish_open(run, place.project.feed_names)
+        outbox.build(**build)  # type: ignore[arg-type]
+        with opened(place, Options(force=True)) as run:
+            return deliver(run, place.project.feed_names)
+
+
+@batched(1)
+@given(data=st.data(), is_checked=st.booleans())
+def test_a_feed_that_was_poisoned_recovers(
+    outbox_project: Outbox, data: st.DataObject, is_checked: bool
+) -> None:
+    """Rows that break each rule pass SQL, and are refused by the check or delivered; once they are gone at the source,
+    nothing of them is sent again, not even to take it back."""
+    outbox = outbox_project
+    outbox.begin()
+    outbox.sql("delete from aam_state.delivery_files")
+    shutil.rmtree(outbox.root / "out", ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in outbox.environment.items():
+            if name.startswith("AAM_"):
+                patch.setenv(name, value)
+        place = find_place(outbox.root, outbox.engine, None)
+    rules = place.project.rules
+    loose_rules = [rule for rule in rules.rules if rule.field is None]
+    loose_vars = place.project.vars.model_copy(update={"rules": loose_rules})
+    loose = replace(place, project=place.project.model_copy(update={"vars": loose_vars}))
+    poisoned: dict[str, list[tuple[str, ...]]] = {feed: list(rows) for feed, rows in GOOD.items()}
+    poisoned["e_mails"] = list(GOOD_PAIRS)
+    for feed, row in data.draw(poisons_of(rules)):
+        poisoned[feed] += outbox.storable([row[:2] if feed == "e_mails" else row])
+    variables = {"rules": [rule.model_dump(exclude_none=True) for rule in loose_rules]}
+    report = run_of(outbox, place if is_checked else loose, variables=variables, **poisoned)
+    if is_checked:
+        assert report.errors
+        assert outbox.sql("select distinct uncertain from aam_state.deliveries where status = 'failed'") == [
+            (False,)
+        ]
+    run_of(outbox, place, **GOOD, e_mails=GOOD_PAIRS)
+    now = {feed: [*rows, Signal(rows[0].user_id, "new", "x")] for feed, rows in GOOD.items()}
+    report = run_of(outbox, place, **now, e_mails=GOOD_PAIRS)
+    assert report.errors == []
+    assert {outcome.delivery.feed for outcome in report.outcomes} >= set(GOOD)
+    for feed, rows in now.items():
+        assert set(rows) <= outbox.delivered(feed)
 
 
 VARS = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]

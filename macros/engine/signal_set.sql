@@ -46,30 +46,36 @@
 {% macro rules_hash() -%}
     {%- set id_types = [] -%}
     {%- for name, feed in configured('feeds').items() %}{% do id_types.append([name, feed.id_type]) %}{% endfor -%}
-    {%- set rules = [id_types, configured('id_types'), configured('rules'), configured('plain'), var('spaces')] -%}
+    {%- set rules = [
+        id_types, configured('id_types'), configured('rules'), configured('plain'), var('spaces'), var('suspicious_ids')
+    ] -%}
     {{ local_md5(tojson(rules, sort_keys=true))[:15] | int(base=16) }}
 {%- endmacro %}
 
 
-{# The signals of one set that are not in another; '' when there are none. only: traits, others, or all of them. #}
+{# The signals of one set that are not in another; '' when there are none.
+   only: those that are withdrawable by sync; the others; those of the others that break no rule; or all of them #}
 {% macro set_difference(signals, without, only='all') %}
-    {{- return(adapter.dispatch('set_difference', 'aam_onboard')(signals, without, only)) -}}
+    {%- set condition = '' -%}
+    {%- if only != 'all' -%}
+        {%- set condition = ' and ' ~ ('' if only == 'withdrawable' else 'not ') ~ is_withdrawable('x') -%}
+        {%- if only == 'sendable others' -%}{% set condition = condition ~ ' and ' ~ is_sendable('x') %}{%- endif -%}
+    {%- endif -%}
+    {{- return(adapter.dispatch('set_difference', 'aam_onboard')(signals, without, condition)) -}}
 {% endmacro %}
 
-{% macro duckdb__set_difference(signals, without, only) -%}
-    {%- set kinds = {'all': '', 'traits': " and starts_with(x, 'd_sid=')", 'others': " and not starts_with(x, 'd_sid=')"} -%}
+{% macro duckdb__set_difference(signals, without, condition) -%}
     coalesce(array_to_string(list_sort(list_distinct(list_filter(
         string_split({{ signals }}, {{ separator() }}),
-        lambda x: x <> '' and not list_contains(string_split({{ without }}, {{ separator() }}), x){{ kinds[only] }}
+        lambda x: x <> '' and not list_contains(string_split({{ without }}, {{ separator() }}), x){{ condition }}
     )), 'asc', 'nulls last'), {{ separator() }}), '')
 {%- endmacro %}
 
-{% macro postgres__set_difference(signals, without, only) -%}
-    {%- set kinds = {'all': '', 'traits': " and x like 'd\\_sid=%'", 'others': " and x not like 'd\\_sid=%'"} -%}
+{% macro postgres__set_difference(signals, without, condition) -%}
     coalesce((
         select string_agg(distinct x collate "C", {{ separator() }})
         from unnest(string_to_array({{ signals }}, {{ separator() }})) as x
-        where x <> '' and x <> all (string_to_array({{ without }}, {{ separator() }})){{ kinds[only] }}
+        where x <> '' and x <> all (string_to_array({{ without }}, {{ separator() }})){{ condition }}
     ), '')
 {%- endmacro %}
 

@@ -3,15 +3,18 @@
    field: user_id, signal_key or signal_value, as the rules say · text: the SQL of it
    kind: which rules apply: the ID's (a key of vars.id_types) or the signal's (trait, integration_code, key_value)
 
+   withdrawing: for what was delivered before and shall be taken back: rules that only guard (`guard: true`) are left out
+
    Most texts are plain (vars.plain): one look at those instead of one a rule. What is known to be plain (`is_plain`)
    needs none. A rule that vars.plain.unbroken does not name is tried on all. #}
-{% macro rejection_reason(field, text, kind, is_plain=false) %}
+{% macro rejection_reason(field, text, kind, is_plain=false, withdrawing=false) %}
     {%- set id_type = configured('id_types').get(kind, {}) if field == 'user_id' else {} -%}
     {%- set rule_kind = id_type.get('kind', kind) -%}
     {%- set plain = id_type.get('plain') or configured('plain').get(kind ~ '_' ~ field) -%}
     {%- set whens = [] -%}
     {%- set whens_of_plain = [] -%}
-    {%- for rule in configured('rules') if rule.get('field') == field and rule_kind in rule.get('kinds', [rule_kind]) -%}
+    {%- for rule in rules_in_force(withdrawing)
+        if rule.get('field') == field and rule_kind in rule.get('kinds', [rule_kind]) -%}
         {%- if rule.get('matches') -%}
             {%- set breaks = matches(text, rule.matches | replace('{spaces}', var('spaces'))) -%}
         {%- elif rule.get('contains') -%}
@@ -27,7 +30,7 @@
         {%- endif -%}
     {%- endfor -%}
     {%- set reason_of_plain = 'case ' ~ whens_of_plain | join(' ') ~ ' end' if whens_of_plain else 'null' -%}
-    {%- if is_plain -%}
+    {%- if is_plain or not whens -%}
         {{ reason_of_plain }}
     {%- else -%}
         {%- if plain -%}
@@ -38,13 +41,26 @@
 {%- endmacro %}
 
 
+{# The rules of vars.rules that are not switched off. #}
+{% macro rules_in_force(withdrawing=false) %}
+    {%- set rules = [] -%}
+    {%- for rule in configured('rules')
+        if not (withdrawing and rule.get('guard'))
+        and not (rule.reason == 'suspicious_id' and var('suspicious_ids') == 'send') -%}
+        {%- do rules.append(rule) -%}
+    {%- endfor -%}
+    {{ return(rules) }}
+{% endmacro %}
+
+
 {# The same for a user ID, by the ID type of its feed. Rows of many signals share an ID: where they are grouped, ask after
    grouping. #}
-{% macro id_reason(feed, user_id) -%}
+{% macro id_reason(feed, user_id, withdrawing=false) -%}
     case
         when {{ user_id }} is null then 'empty_id'
         {%- for name, settings in configured('feeds').items() %}
-        when {{ feed }} = {{ text_literal(name) }} then {{ rejection_reason('user_id', user_id, settings.id_type) }}
+        when {{ feed }} = {{ text_literal(name) }}
+            then {{ rejection_reason('user_id', user_id, settings.id_type, withdrawing=withdrawing) }}
         {%- endfor %}
     end
 {%- endmacro %}

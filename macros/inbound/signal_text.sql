@@ -9,6 +9,27 @@
 {%- endmacro %}
 
 
+{# Can a sync file take the signal back? It can traits, but no file may hold one that breaks a rule. #}
+{% macro is_withdrawable(signal) -%}
+    {%- set trait = 'substr(' ~ signal ~ ', 7)' -%}
+    {%- set reason = rejection_reason('signal_value', trait, 'trait', is_plain=true, withdrawing=true) | trim -%}
+    ({{ matches(signal, 'd_sid=[0-9]+') }}{% if reason != 'null' %} and {{ reason }} is null{% endif %})
+{%- endmacro %}
+
+
+{# Does a signal of a set, other than a trait, break no rule? #}
+{% macro is_sendable(signal) -%}
+    case
+        when {{ signal }} like 'd_sid=%' then false
+        when {{ signal }} like 'ic=%'
+            then {{ rejection_reason('signal_value', 'substr(' ~ signal ~ ', 4)', 'integration_code') }} is null
+        else
+            {{ rejection_reason('signal_key', key_of(signal), 'key_value') }} is null
+            and {{ rejection_reason('signal_value', value_of(signal), 'key_value') }} is null
+    end
+{%- endmacro %}
+
+
 {# Traits of a set as a sync file takes them back: d_unsid=24. #}
 {% macro removal_text(traits) -%}
     replace({{ traits }}, 'd_sid=', 'd_unsid=')

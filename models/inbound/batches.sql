@@ -84,7 +84,7 @@ lines as (
 ),
 
 rejected as (
-    {{ count_by('feed', ref('rejected_rows'), "reason <> 'not_withdrawable_by_sync'") }}
+    {{ count_by('feed', ref('rejected_rows'), "reason not in ('not_withdrawable_by_sync', 'id_not_withdrawable')") }}
 ),
 
 not_withdrawable as (

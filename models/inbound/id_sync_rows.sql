@@ -58,6 +58,7 @@ united as (
         {{ ids | join(' || chr(9) || ') }} as ids,
         case
             when reason is not null then reason
+            when {{ byte_length(ids | join(' || ')) }} + {{ ids | length }} > {{ limits.line_bytes }} then 'ids_too_long'
             {%- for place in range(2, ids | length + 1) %}
             {%- if sync.prefix == 'c2c_id' %}
             when ids_{{ place }}_of_first_id > {{ limits.hashed_emails_per_customer }} then 'too_many_hashed_emails'

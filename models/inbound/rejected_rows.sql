@@ -18,7 +18,9 @@ staying_sets as (
     where
         users.batch_id = '{{ invocation_id }}'
         and feeds.mode = 'sync'
-        and (users.delivered like '%"%' or users.delivered like '%ic=%')
+        {%- if rejection_reason('signal_value', 'x', 'trait', is_plain=true, withdrawing=true) | trim == 'null' %}
+        and not {{ matches('users.delivered', '(d_sid=[0-9]+[\\x1f]?)*') }}
+        {%- endif %}
 ),
 
 staying_signals as (
@@ -74,7 +76,7 @@ not_withdrawable as (
         'not_withdrawable_by_sync' as reason
     from staying_signals
     where
-        substr(signal, 1, 6) <> 'd_sid='
+        not {{ is_withdrawable('signal') }}
         and not exists (
             select 1 from {{ ref('rows_to_compare') }} as current_rows
             where
@@ -83,6 +85,21 @@ not_withdrawable as (
                 and current_rows.user_id = staying_signals.user_id
                 and {{ signal_text('current_rows.signal_key', 'current_rows.signal_value') }} = staying_signals.signal
         )
+),
+
+-- and no file may name an ID that breaks a rule: what was delivered for it before stays
+unnameable_ids as (
+    select
+        feed,
+        user_id,
+        cast(null as {{ dbt.type_string() }}) as signal_key,
+        cast(null as {{ dbt.type_string() }}) as signal_value,
+        'id_not_withdrawable' as reason
+    from {{ ref('users_to_compare') }}
+    where
+        batch_id = '{{ invocation_id }}'
+        and delivered <> ''
+        and {{ id_reason('feed', 'user_id', withdrawing=true) }} is not null
 ),
 
 -- an ID pair has no signal: the other IDs of the line stand in signal_value
@@ -103,6 +120,8 @@ rejected as (
     select * from beyond_the_last_line
     union all
     select * from not_withdrawable
+    union all
+    select * from unnameable_ids
     union all
     select * from broken_id_rules
 ),

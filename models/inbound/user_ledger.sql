@@ -20,7 +20,9 @@ known_users as (
         -- of what is uncertain, nothing counts as delivered, and all of it as to be taken back
         case when is_uncertain then '' else delivered end as before,
         possible,
-        is_uncertain
+        is_uncertain,
+        -- no file may name any other, not even to take something back
+        {{ id_reason('feed', 'user_id', withdrawing=true) }} is null as may_be_named
     from {{ ref('users_to_compare') }}
     where batch_id = '{{ invocation_id }}'
 ),
@@ -54,11 +56,14 @@ compared as (
         case when current_sets.signals is null then 0 else current_sets.fingerprint end as fingerprint,
         coalesce(known_users.before, '') as before,
         coalesce(known_users.possible, '') as possible,
-        coalesce(known_users.is_known, false) as is_known
+        coalesce(known_users.is_known, false) as is_known,
+        coalesce(known_users.is_uncertain, false) as is_uncertain
     from current_sets
     full outer join known_users
         on current_sets.feed = known_users.feed and current_sets.user_id = known_users.user_id
-    where coalesce(current_sets.signals, '') <> coalesce(known_users.before, '') or known_users.is_uncertain
+    where
+        coalesce(known_users.may_be_named, true)
+        and (coalesce(current_sets.signals, '') <> coalesce(known_users.before, '') or known_users.is_uncertain)
 ),
 
 differences as (
@@ -75,11 +80,14 @@ differences as (
         case
             when compared.possible = '' then ''
             when feeds.mode = 'overwrite' then {{ set_difference('compared.possible', 'compared.signals') }}
-            else {{ set_difference('compared.possible', 'compared.signals', only='traits') }}
+            else {{ set_difference('compared.possible', 'compared.signals', only='withdrawable') }}
         end as removed,
-        -- a sync file takes back traits only: other signals stay; see rejected_rows
+        -- a sync file takes back traits only (is_withdrawable): other signals stay; see rejected_rows
         case
             when compared.possible = '' or feeds.mode = 'overwrite' then ''
+            -- these are sent again, so that it is sure that they are there
+            when compared.is_uncertain
+                then {{ set_difference('compared.possible', 'compared.signals', only='sendable others') }}
             else {{ set_difference('compared.possible', 'compared.signals', only='others') }}
         end as staying
     from compared

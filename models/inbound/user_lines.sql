@@ -22,6 +22,7 @@ unchanged_users as (
     from ({{ settled_sets(ref('user_ledger')) }}) as settled
     where
         settled.signals <> ''
+        and {{ id_reason('settled.feed', 'settled.user_id', withdrawing=true) }} is null
         -- not changed_users: a CTE read twice would be kept in memory whole
         and not exists (
             select 1 from {{ ref('user_ledger') }} as changed
