@@ -78,7 +78,9 @@ WARNING_REASONS = {
     # Audience Manager ignores the signal but takes the line, and what an overwrite line leaves out is removed
     # all the same: nothing is refused or lost, so it is a warning.
     "no_tab_clears": "a line without a TAB clears the user in an overwrite file; these signals seem meant to be set",
+    "typographic_quotes": "typographic quotes enclose nothing: they are taken as a part of the key or value",
     "removal_in_overwrite": "Audience Manager ignores removals in an overwrite file",
+    "letter_case": "spelled in more than one letter case; Audience Manager may take that for one signal or for several",
     "mixed_id_types": "the IDs look like those of several types; one file holds one",
     "not_decrypted": "the lines were not checked; decrypt them with --decrypt",
     "unknown_trait": "the trait ID is not in the taxonomy",
@@ -96,6 +98,7 @@ _WORKERS = min(4, os.cpu_count() or 1)
 _BUCKETS = 1 << 20  # user IDs are first counted by hash, so that memory doesn't grow with them
 _HELD_AT_ONCE = 250_000  # IDs and values of those who may have too many lines; more make another reading
 _MEMORY = "512MB"  # DuckDB's; it has no disk, for the text may be one that is to be encrypted
+_SPELLINGS = 1 << 18  # different key-values of a file whose letter case is compared
 _LARGEST_PATTERN = 5000  # trait IDs that a regular expression holds well
 _ANDROID = ("android", "android_id", "androidid", "gaid", "adid", "aaid", "google_ad_id")
 _GZIP = b"\x1f\x8b"
@@ -375,7 +378,8 @@ class _Tally:
     def note(self, reason: str, found: str) -> None:
         """A warning about the whole file."""
         self._warnings[reason] += 1
-        self.report.warning_samples.append(Problem(None, reason, found))
+        if self._warnings[reason] <= max(1, self._samples):
+            self.report.warning_samples.append(Problem(None, reason, found))
 
     def close(self) -> FileReport:
         """The report, complete and in order."""
@@ -783,7 +787,8 @@ class _Form:
     `plain` matches it, none of `doubtful` matches a part of it, and its IDs are good;
     of all others `sql` tells: from a table `suspects` (number, line) it makes rows in the same order with the columns
     reason (an index of `reasons`, or null), id, value, the names in `warnings` (boolean), failed (index of
-    _TRAIT_REASONS, or null), failed_signals.
+    _TRAIT_REASONS, or null), failed_signals. `spelled`: from the same table, the key-values with their number (key,
+    value, n).
     """
 
     sure: str | None
@@ -791,6 +796,7 @@ class _Form:
     doubtful: tuple[str, ...]
     columns: tuple[_Column, ...]
     sql: str
+    spelled: str | None
     reasons: tuple[tuple[str, Counter_], ...]
     warnings: tuple[str, ...]
     counted: Literal["lines", "values"] | None  # what is counted for each ID
@@ -826,6 +832,8 @@ def _id_sync_form(
         types[1] = "hashed_email"
     count = len(types)
     broken = [_first_broken(rules, "user_id", id_type, f"ids[{i}]") for i, id_type in enumerate(types, 1)]
+    guarded = _guarded(rules, [("user_id", id_type, f"ids[{i}]") for i, id_type in enumerate(types, 1)])
+    warned = "".join(f"{breaks} as {_as(reason)}, " for reason, breaks in guarded.items())
     sql = f"""
         with rows as (select number, line, string_split(line, chr(9)) as ids from suspects)
         select
@@ -837,6 +845,7 @@ def _id_sync_form(
             end::smallint as reason,
             ids[1] as id,
             ids[2] as value,
+            {warned}
             null::smallint as failed,
             0::bigint as failed_signals
         from rows order by number
@@ -847,8 +856,9 @@ def _id_sync_form(
         doubtful=(),
         columns=tuple(_column(rules, id_type) for id_type in types),
         sql=sql,
+        spelled=None,
         reasons=reasons,
-        warnings=(),
+        warnings=tuple(guarded),
         counted="values" if hashed else None,
         most=rules.limits.hashed_emails_per_customer,
         lookalikes={},
@@ -886,6 +896,23 @@ def _data_form(
         f"{_first_broken(rules, 'signal_value', kind, 'value')})"
         for kind in ("trait", "integration_code", "key_value")
     )
+    signal_texts = [
+        (about, kind, text)
+        for about, text in (("signal_key", "key"), ("signal_value", "value"))
+        for kind in ("trait", "integration_code", "key_value")
+    ]
+    signals_guarded = _guarded(rules, signal_texts)
+    # the IDs of a partner file have a form of their own
+    ids_guarded = {} if name.partner else _guarded(rules, [("user_id", id_type, "id")])
+    guarded = dict.fromkeys([*ids_guarded, *signals_guarded])
+    signals_warned = "".join(f"{breaks} as {_as(reason)}, " for reason, breaks in signals_guarded.items())
+    lines_warned = "".join(f"bool_or({_as(reason)}) as {_as(reason)}, " for reason in signals_guarded)
+    warned = "".join(
+        ids_guarded.get(reason, "false")
+        + (f" or coalesce(by_line.{_as(reason)}, false)" if reason in signals_guarded else "")
+        + f" as {_as(reason)}, "
+        for reason in guarded
+    )
     failed = "null"
     if traits is not None:
         failed = f"""case
@@ -893,7 +920,7 @@ def _data_form(
             when trait_id is null then 0
             when lower(trait_type) <> 'onboarded' then 1
             when trait_dpid <> '{own}' then 2 end"""
-    sql = f"""
+    parsed = f"""
         with texts as ({lines}),
         fields as (
             select *,
@@ -927,6 +954,8 @@ def _data_form(
                 element,
                 signal,
                 has_key,
+                has_key and (regexp_matches(pair.key, '{_TYPOGRAPHIC}') or regexp_matches(pair.value, '{_TYPOGRAPHIC}'))
+                    as typographic_quotes,
                 {_unquoted("pair.key")} as written_key,
                 {_unquoted("pair.value")} as written_value
             from parsed
@@ -936,6 +965,7 @@ def _data_form(
                 element,
                 signal = '' as empty_element,
                 signal <> '' and element <> '' and right(element, 1) = ' ' as space_before_comma,
+                typographic_quotes,
                 case
                     when signal = '' then 'empty'
                     when has_key and written_key in ('d_sid', 'd_unsid') then 'trait'
@@ -954,12 +984,16 @@ def _data_form(
                     else signal
                 end as value
             from unquoted
-        ),
+        )
+    """
+    sql = f""",
         verdicts as (
             select
                 element,
                 empty_element,
                 space_before_comma,
+                typographic_quotes,
+                {signals_warned}
                 is_removal and {overwrite} as removal_in_overwrite,
                 case kind when 'invalid' then {_code("invalid_signal")} {signal_broken} end as broken,
                 {failed} as failed
@@ -973,6 +1007,8 @@ def _data_form(
                 bool_and(empty_element) as no_signals,
                 bool_or(empty_element) as empty_element,
                 bool_or(space_before_comma) as space_before_comma,
+                bool_or(typographic_quotes) as typographic_quotes,
+                {lines_warned}
                 bool_or(removal_in_overwrite) as removal_in_overwrite,
                 min(failed) as failed,
                 count(failed) as failed_signals
@@ -998,6 +1034,8 @@ def _data_form(
             signals is null and {_SEEMS_SIGNALS} as no_tab_clears,
             coalesce(empty_element, false) and signals <> '' as empty_element,
             coalesce(space_before_comma, false) as space_before_comma,
+            coalesce(typographic_quotes, false) as typographic_quotes,
+            {warned}
             coalesce(removal_in_overwrite, false) as removal_in_overwrite,
             failed::smallint as failed,
             coalesce(failed_signals, 0)::bigint as failed_signals
@@ -1013,9 +1051,19 @@ def _data_form(
         plain=rf"\A(?:{cleared}[^\t]+\t{signals})\z" if signals else None,
         doubtful=_doubtful_pairs(rules) or (),
         columns=(_column(rules, id_type),),
-        sql=sql,
+        sql=parsed + sql,
+        spelled=parsed
+        + """select key, value, count(*) as n from elements inner join signals using (element)
+            where kind = 'key_value' group by key, value""",
         reasons=reasons,
-        warnings=("no_tab_clears", "empty_element", "space_before_comma", "removal_in_overwrite"),
+        warnings=(
+            "no_tab_clears",
+            "empty_element",
+            "space_before_comma",
+            "typographic_quotes",
+            "removal_in_overwrite",
+            *guarded,
+        ),
         counted="lines",
         most=rules.limits.lines_per_user,
         lookalikes=_lookalikes(rules) if id_type == "dpuuid" else {},
@@ -1024,6 +1072,7 @@ def _data_form(
 
 
 _ODD_QUOTES = """((length(signals) - length(replace(signals, '"', ''))) % 2 = 1)"""
+_TYPOGRAPHIC = "^[\u201c-\u201f]|[\u201c-\u201f]$"
 _SEEMS_SIGNALS = """regexp_matches(text, '[ ,;|](d_sid|d_unsid|ic) *=|"="')"""
 
 
@@ -1044,17 +1093,42 @@ def _first_broken(rules: Rules, about: str, id_type: str, text: str) -> str:
     kind = rules.id_types[id_type].kind if about == "user_id" else id_type
     whens = []
     for place, rule in rules.of(about, kind):
-        if rule.matches is not None:
-            breaks = f"regexp_full_match({text}, {_quoted(rule.matches)})"
-        elif rule.contains is not None:
-            breaks = f"regexp_matches({text}, {_quoted(rule.contains)})"
-        else:
-            breaks = f"not regexp_full_match({text}, {_quoted(rules.pattern_of(rule, id_type))})"
+        if rule.guard:
+            continue
+        breaks = _breaks(rules, rule, id_type, text)
         counter: Counter_ = "format_errors"
         if rule.kinds is not None and kind in ("aam_uuid", "device"):
             counter = "invalid_aam_id" if kind == "aam_uuid" else "invalid_device_id"
         whens.append(f"when {breaks} then {len(LINE_REASONS) + 3 * place + _COUNTERS.index(counter)}")
     return f"case {' '.join(whens)} end" if whens else "null"
+
+
+def _breaks(rules: Rules, rule: Rule, id_type: str, text: str) -> str:
+    """SQL: whether `text` breaks the rule."""
+    if rule.matches is not None:
+        return f"regexp_full_match({text}, {_quoted(rule.matches)})"
+    if rule.contains is not None:
+        return f"regexp_matches({text}, {_quoted(rule.contains)})"
+    return f"not regexp_full_match({text}, {_quoted(rules.pattern_of(rule, id_type))})"
+
+
+def _guarded(rules: Rules, texts: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """SQL: for the reason of each rule that only guards, whether one of the texts breaks it.
+
+    A text is the field that it is of, its id type or kind of signal, and the SQL of it.
+    """
+    found: dict[str, list[str]] = {}
+    for about, id_type, text in texts:
+        kind = rules.id_types[id_type].kind if about == "user_id" else id_type
+        for _, rule in rules.of(about, kind):
+            if rule.guard:
+                condition = "" if about == "user_id" else f"kind = '{kind}' and "
+                found.setdefault(rule.reason, []).append(condition + _breaks(rules, rule, id_type, text))
+    return {reason: f"coalesce({' or '.join(breaks)}, false)" for reason, breaks in found.items()}
+
+
+def _as(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _column(rules: Rules, id_type: str) -> _Column:
@@ -1176,7 +1250,7 @@ _Warned: TypeAlias = "tuple[str, pa.Array, pa.Array]"
 class _Examined:
     """The verdicts on a block of lines. `accepted`: columns number, id, value, line; left out for a block that is sure.
 
-    `buckets`: of the accepted lines' IDs, where they are counted.
+    `buckets`: of the accepted lines' IDs, where they are counted. `spelled`: the key-values (key, value, n).
     """
 
     count: int
@@ -1187,6 +1261,7 @@ class _Examined:
     warned: list[_Warned]
     failed_signals: int
     lookalikes: Counter[str]
+    spelled: list[pa.Table]
 
 
 def _check_lines(opener: _Opener, form: _Form, rules: Rules, tally: _Tally) -> None:
@@ -1196,6 +1271,7 @@ def _check_lines(opener: _Opener, form: _Form, rules: Rules, tally: _Tally) -> N
     """
     looks: Counter[str] = Counter()
     crowd = _Crowd(form.most)
+    spellings = _Spellings()
     for block in _examined(opener, form, rules.limits, tally):
         tally.report.records_received += block.count
         tally.report.traits_failed_validation += block.failed_signals
@@ -1206,14 +1282,102 @@ def _check_lines(opener: _Opener, form: _Form, rules: Rules, tally: _Tally) -> N
             tally.warn(*warned)
         for buckets in block.buckets:
             crowd.add(buckets)
+        for spelled in block.spelled:
+            spellings.add(spelled)
     if crowd.is_suspected():
         _count_exactly(opener, form, rules.limits, crowd, tally)
+    spellings.tell(tally)
     if len(looks) + (looks.total() < tally.report.stored_records) > 1 and looks:
         found = [f"{count:,} like {id_type}" for id_type, count in looks.most_common()]
         other = tally.report.stored_records - looks.total()
         tally.note("mixed_id_types", ", ".join(found + [f"{other:,} like none of the devices"] * (other > 0)))
     if tally.report.records_received == 0 and not tally.report.errors:
         tally.fault("empty_file", "no lines")
+
+
+class _Spellings:
+    """The key-values of a file, each once, so far as there are not too many of them."""
+
+    def __init__(self) -> None:
+        self._waiting: list[pa.Table] = []
+        self._rows = 0
+
+    def add(self, spelled: pa.Table) -> None:
+        """Count some."""
+        import pyarrow as pa
+
+        self._waiting.append(spelled)
+        self._rows += len(spelled)
+        if self._rows > _SPELLINGS:
+            found = self._counted()
+            if len(found) > _SPELLINGS // 2:  # values of many kinds: only keys are compared
+                found = found.set_column(1, "value", pa.nulls(len(found), pa.string()))
+                self._waiting = [found]
+                found = self._counted()
+            self._waiting, self._rows = [found], len(found)
+
+    def tell(self, tally: _Tally) -> None:
+        """Warn of keys, and of values of a key, that differ in nothing but their letter case."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not self._waiting:
+            return
+        found = self._counted()
+        lower = pc.utf8_lower(found.column("key"))
+        folded = found.append_column("folded_key", lower)
+        folded = folded.append_column("folded", pc.utf8_lower(found.column("value")))
+        keys = folded.group_by(["folded_key", "key"]).aggregate([("n", "sum")])
+        keys = keys.append_column("folded", pa.nulls(len(keys), pa.string()))
+        for table, spelling in ((keys.rename_columns({"n_sum": "n"}), "key"), (folded, "value")):
+            per = table.group_by(["folded_key", "folded", spelling]).aggregate([("n", "sum")])
+            groups = per.group_by(["folded_key", "folded"], use_threads=False).aggregate(
+                [(spelling, "count_distinct"), (spelling, "list"), ("n_sum", "list")]
+            )
+            several = groups.filter(pc.greater(groups.column(f"{spelling}_count_distinct"), 1))
+            for row in several.to_pylist():
+                counts = sorted(
+                    zip(row["n_sum_list"], row[f"{spelling}_list"], strict=True),
+                    key=lambda item: (-item[0], item[1]),
+                )
+                texts = ", ".join(f"{text} ({n:,} signals)" for n, text in counts)
+                what = "key" if spelling == "key" else f"value of {row['folded_key']}"
+                tally.note("letter_case", _shown(f"{what}: {texts}"))
+
+    def _counted(self) -> pa.Table:
+        import pyarrow as pa
+
+        counted = pa.concat_tables(self._waiting).group_by(["key", "value"]).aggregate([("n", "sum")])
+        return counted.select(["key", "value", "n_sum"]).rename_columns(["key", "value", "n"])
+
+
+def _spelled(text: bytes | pa.Buffer) -> pa.Table:
+    """The key-values of lines of the plain form, whose quotes enclose nothing but these; only what has a letter."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    quotes = np.flatnonzero(np.frombuffer(text, np.uint8) == ord('"'))
+    # from quote to quote, the first one included
+    parts = _strings(text, np.append(quotes, len(text)).astype(np.int32))
+    keys = parts.take(pa.array(np.arange(0, len(parts), 4))).dictionary_encode()
+    values = parts.take(pa.array(np.arange(2, len(parts), 4))).dictionary_encode()
+    # of values without a letter, only the key counts
+    has_letter = pc.match_substring_regex(values.dictionary, r"[^\x00-@\[-`{-\x7f]")
+    letters = np.flatnonzero(has_letter.to_numpy(zero_copy_only=False))
+    places = np.full(len(values.dictionary), len(letters))
+    places[letters] = np.arange(len(letters))
+    width = len(letters) + 1
+    pairs = keys.indices.to_numpy() * np.int64(width) + places[values.indices.to_numpy()]
+    different, counts = np.unique(pairs, return_counts=True)
+    texts = pa.concat_arrays([values.dictionary.take(pa.array(letters)), pa.nulls(1, pa.string())])
+    return pa.table(
+        {
+            "key": pc.utf8_slice_codeunits(keys.dictionary, 1).take(pa.array(different // width)),
+            "value": pc.utf8_slice_codeunits(texts, 1).take(pa.array(different % width)),
+            "n": pa.array(counts, pa.int64()),
+        }
+    )
 
 
 class _Crowd:
@@ -1301,7 +1465,7 @@ def _count_exactly(opener: _Opener, form: _Form, limits: Limits, crowd: _Crowd, 
         parts, part, told = shares.pop()
         held = _Held(form)
         unseen = _Tally(FileReport(tally.report.file), 0, None)
-        for block in _examined(opener, replace(form, sure=None), limits, unseen):
+        for block in _examined(opener, replace(form, sure=None, spelled=None), limits, unseen):
             for batch in block.accepted:
                 some = batch.filter(crowd.suspects(batch.column("id")))
                 columns = (some.column(name).to_pylist() for name in ("number", "id", "value"))
@@ -1448,7 +1612,12 @@ def _examine(
         warned.append(("line_at_limit", numbers.filter(at_limit), lines.filter(at_limit)))
 
     lines = lines.view(pa.string())
+    spelled: list[pa.Table] = []
     plain, columns = _find_plain(form, lines, form.doubtful if b'"' in text else ())
+    if form.spelled is not None and b'"' in text and (chosen := lines.filter(plain)):
+        spelled.append(
+            _spelled(pc.binary_join(pa.ListArray.from_arrays([0, len(chosen)], chosen), "\n")[0].as_buffer())
+        )
     if columns is not None:
         accepted = [_accepted(numbers, lines, *columns)]
         failed = 0
@@ -1460,14 +1629,14 @@ def _examine(
         failed = 0
         for start in range(0, len(suspects), _SUSPECTS):
             some = suspects.slice(start, _SUSPECTS)
-            more, failed_here = _judge(form, warehouse, some, refused, warned)
+            more, failed_here = _judge(form, warehouse, some, refused, warned, spelled)
             accepted.append(more)
             failed += failed_here
     looks = Counter[str]()
     for table in accepted:
         looks.update(_looks(form, table.column("id")))
     buckets = [_buckets(table.column("id")) for table in accepted] if form.counted else []
-    return _Examined(count, False, accepted, buckets, refused, warned, failed, looks)
+    return _Examined(count, False, accepted, buckets, refused, warned, failed, looks, spelled)
 
 
 def _examine_at_once(form: _Form, sure: str, limits: Limits, text: bytes) -> _Examined | None:
@@ -1497,10 +1666,11 @@ def _examine_at_once(form: _Form, sure: str, limits: Limits, text: bytes) -> _Ex
         ids = codes[first[:, np.newaxis] + np.arange(length)].tobytes()
         looks.update(_looks(form, _strings(ids, np.arange(0, len(ids) + 1, length, dtype=np.int32))))
     buckets = [_buckets_of(codes, begins, tabs)] if form.counted else []
-    return _Examined(len(ends), True, [], buckets, [], [], 0, looks)
+    spelled = [_spelled(text)] if b'"' in text else []
+    return _Examined(len(ends), True, [], buckets, [], [], 0, looks, spelled)
 
 
-def _strings(text: bytes, offsets: npt.NDArray[np.int32]) -> pa.Array:
+def _strings(text: bytes | pa.Buffer, offsets: npt.NDArray[np.int32]) -> pa.Array:
     import pyarrow as pa
 
     return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(text))
@@ -1570,21 +1740,21 @@ def _split_ids(form: _Form, lines: pa.Array) -> tuple[pa.Array, pa.Array]:
     return _first_two(form, _split_line(form, lines))
 
 
-def _verdicts(form: _Form, warehouse: duckdb.DuckDBPyConnection, suspects: pa.Table) -> pa.Table:
-    """What `form.sql` says; of fewer lines at a time where memory is short."""
+def _answers(sql: str, warehouse: duckdb.DuckDBPyConnection, suspects: pa.Table) -> pa.Table:
+    """What a query of a form says; of fewer lines at a time where memory is short."""
     import duckdb
     import pyarrow as pa
 
     try:
         with warehouse.cursor() as cursor:
             cursor.register("suspects", suspects.combine_chunks())
-            return cursor.sql(form.sql).to_arrow_table()
+            return cursor.sql(sql).to_arrow_table()
     except duckdb.OutOfMemoryException:
         if len(suspects) == 1:
             raise
         half = len(suspects) // 2
         parts = suspects.slice(0, half), suspects.slice(half)
-        return pa.concat_tables([_verdicts(form, warehouse, part) for part in parts])
+        return pa.concat_tables([_answers(sql, warehouse, part) for part in parts])
 
 
 def _judge(
@@ -1593,12 +1763,16 @@ def _judge(
     suspects: pa.Table,
     refused: list[_Refused],
     warned: list[_Warned],
+    spelled: list[pa.Table],
 ) -> tuple[pa.RecordBatch, int]:
     """Try the rules one after the other; returns the accepted lines and the signals that fail validation."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    verdicts = _verdicts(form, warehouse, suspects)
+    verdicts = _answers(form.sql, warehouse, suspects)
+    if form.spelled is not None and pc.any(pc.match_substring(suspects.column("line"), "=")).as_py():
+        found = _answers(form.spelled, warehouse, suspects)
+        spelled += [found.cast(_spelled(b"").schema)] if len(found) else []
     numbers, lines = (suspects.column(name).combine_chunks() for name in ("number", "line"))
     verdicts = verdicts.combine_chunks()
     broken = verdicts.column("reason")

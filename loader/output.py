@@ -300,6 +300,14 @@ def show_plan(
     dpids = [" → ".join(map(str, project.dpids_of(plan.batch.feed))) for plan in plans]
     narrow = [(row[0], dpid, *row[2:]) for row, dpid in zip(rows, dpids, strict=True)]
     _table(f"Plan for {destination}", columns, rows, numbers=numbers, wraps=("guard",), narrow=narrow)
+    synced = [(plan.batch.feed, f"{plan.synced:.1%}") for plan in plans if plan.synced is not None]
+    if synced:
+        _table(
+            "Users whom an ID sync has delivered; others are skipped",
+            ("feed", "share"),
+            synced,
+            numbers=("share",),
+        )
     reasons: dict[str, dict[str, int]] = {}
     for plan in plans:
         for reason, count in plan.rejected.items():
@@ -315,6 +323,23 @@ def show_plan(
             rejected,
             numbers=("rows",),
             wraps=("what is wrong", "feeds"),
+        )
+    letter_cases = [
+        (
+            plan.batch.feed,
+            found["part"],
+            found["key"],
+            ", ".join(f"{s} {n:,}" for s, n in found["spellings"].items()),
+        )
+        for plan in plans
+        for found in plan.letter_cases
+    ]
+    if letter_cases:
+        _table(
+            "Spelled in more than one letter case",
+            ("feed", "part", "key", "spellings and their rows"),
+            letter_cases,
+            wraps=("spellings and their rows",),
         )
     if mismatches:
         mismatch_rows = [

@@ -14,13 +14,19 @@ from loader.warehouse import Warehouse
 
 @dataclass(frozen=True)
 class FeedPlan:
-    """A batch, its rejected rows by reason, and what stands against sending it, guards above all (empty: nothing)."""
+    """A batch, its rejected rows by reason, and what stands against sending it, guards above all (empty: nothing).
+
+    `synced`: the share of its users whose ID is synced, see state.synced_share. `letter_cases`: what it spells in more
+    than one letter case.
+    """
 
     batch: Batch
     data_source: str
     rejected: dict[str, int]
     guard: list[str]
     delivered: bool
+    synced: float | None
+    letter_cases: list[dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
         """The stable form for scripts."""
@@ -38,6 +44,8 @@ class FeedPlan:
             "signals_removed": self.batch.signals_removed,
             "signals_unchanged": self.batch.signals_unchanged,
             "rejected": self.rejected,
+            "synced": self.synced,
+            "letter_cases": self.letter_cases,
             "guard": "; ".join(self.guard) or "ok",
         }
 
@@ -56,6 +64,7 @@ def make_plan(
     if full:
         require_full(batches)
     reasons = state.rejected_reasons(warehouse, project)
+    letter_cases = state.letter_cases(warehouse, project)
     plans = []
     for batch in batches:
         last = state.last_delivered(warehouse, project, batch.destination, batch.feed)
@@ -66,6 +75,8 @@ def make_plan(
                 rejected=reasons.get(batch.feed, {}),
                 guard=_against(project, batch, reasons.get(batch.feed, {})),
                 delivered=bool(last and last.batch_id == batch.batch_id),
+                synced=state.synced_share(warehouse, project, batch),
+                letter_cases=letter_cases.get(batch.feed, []),
             )
         )
     return plans

@@ -218,6 +218,61 @@ def id_mismatches(warehouse: Warehouse, project: Project) -> list[dict[str, Any]
     )
 
 
+def letter_cases(warehouse: Warehouse, project: Project) -> dict[str, list[dict[str, Any]]]:
+    """Keys and values that a feed spells in more than one letter case, by feed: part (key, value), spellings → rows."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    if not warehouse.has_table(project.inbound_schema, "letter_case_variants"):
+        return found
+    of: dict[tuple[str, ...], dict[str, int]] = {}
+    for row in warehouse.rows(
+        "select feed, part, signal_key, folded, spelling, n"
+        f" from {project.inbound_schema}.letter_case_variants order by feed, part desc, signal_key, folded, n desc"
+    ):
+        of.setdefault((row["feed"], row["part"], row["signal_key"], row["folded"]), {})[row["spelling"]] = (
+            row["n"]
+        )
+    for (feed, part, key, _), spellings in of.items():
+        found.setdefault(feed, []).append({"part": part, "key": key, "spellings": spellings})
+    return found
+
+
+def synced_share(warehouse: Warehouse, project: Project, batch: Batch) -> float | None:
+    """The share of a feed's users, after this batch, whose ID a delivered ID sync holds; None where that says nothing.
+
+    Audience Manager skips what is sent for an ID that is not synced, but on a cross-device data source it keeps it. No
+    ID sync may be ours: then nobody here knows.
+    """
+    feed = project.vars.feeds.get(batch.feed)
+    if feed is None or feed.id_type != "dpuuid":
+        return None
+    source = project.vars.data_sources.get(feed.dpid)
+    syncs = [
+        (name, sync.dpids.index(feed.dpid) + 1)
+        for name, sync in project.vars.id_syncs.items()
+        if feed.dpid in sync.dpids and sync.prefix == "adobe_id"
+    ]
+    if not syncs or (source is not None and source.cross_device):
+        return None
+    schema = project.vars.aam_state_schema
+    synced = " union ".join(
+        f"select split_part(ids, chr(9), {place}) as user_id from {schema}.delivered_id_lines"
+        f" where destination = $2 and id_sync = ${number}"
+        for number, (_, place) in enumerate(syncs, start=4)
+    )
+    [row] = warehouse.rows(
+        f"with changed as (select user_id, signals from {schema}.user_ledger where feed = $1 and batch_id = $3),"
+        " users as ("
+        f" select user_id from {schema}.delivered_sets where feed = $1 and destination = $2"
+        " and not exists (select 1 from changed where changed.user_id = delivered_sets.user_id)"
+        " union all select user_id from changed where signals <> ''),"
+        f" synced as ({synced})"
+        " select count(*) as users, count(synced.user_id) as synced"
+        " from users left join synced on users.user_id = synced.user_id",
+        [batch.feed, batch.destination, batch.batch_id, *(name for name, _ in syncs)],
+    )
+    return row["synced"] / row["users"] if row["users"] else None
+
+
 def read_deliveries(
     warehouse: Warehouse,
     project: Project,

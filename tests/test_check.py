@@ -115,6 +115,7 @@ GOOD_LINES = [
     (f"adobe_id_0_20915_{TS}.sync", f"{UUID38}\t{IDFA}"),
     (f"adobe_id_58342_58343_{TS}.sync", "u1\tv1"),
     (f"c2c_id_58342_58343_{TS}.sync", f"u1\t{SHA}"),
+    (f"c2c_id_58342_58343_{TS}.sync", f"{UUID38}\t{SHA}\r"),  # as in a sample of Adobe's
 ]
 
 
@@ -212,8 +213,75 @@ def test_refuses(expected: str, name: str, line: str | bytes) -> None:
 
 
 def test_every_rule_is_shown() -> None:
-    known = {rule.reason for rule in RULES.rules if rule.field} | set(check_module.LINE_REASONS)
+    known = {rule.reason for rule in RULES.rules if rule.field and not rule.guard} | set(
+        check_module.LINE_REASONS
+    )
     assert known - {"blank_line"} == {expected for expected, *_ in BAD_LINES}
+
+
+EMPTY_HASH = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+WARNED_LINES = [
+    ("suspicious_id", OWN, "undefined\td_sid=24"),
+    ("suspicious_id", OWN, "1.23457E+11\tgender=male"),
+    ("suspicious_id", SYNC_FILE, f"{UUID38}\t#N/A"),
+    ("suspicious_id", C2C_FILE, f"u1\t{EMPTY_HASH}"),
+    ("typographic_quotes", OWN, "u1\t\u201cgender\u201d=\u201cmale\u201d"),
+    ("typographic_quotes", OWN, 'u1\td_sid=24,"gender"=\u201cmale'),
+]
+
+
+@pytest.mark.parametrize(("expected", "name", "line"), WARNED_LINES)
+def test_what_is_taken_but_likely_wrong_is_warned_of(expected: str, name: str, line: str) -> None:
+    good = next(text for known, text in GOOD_LINES if known == name)
+    report = check("\n".join([good, line, good]), name)
+    assert report.ok
+    assert report.warning_reasons == {expected: 1}
+    assert [(problem.line, problem.sample) for problem in report.warning_samples] == [(2, line)]
+
+
+def test_suspicious_ids_that_are_meant() -> None:
+    rules = RULES.model_copy(update={"suspicious_ids": "send"})
+    assert not check("undefined\td_sid=24\n0\td_sid=24\n", rules=rules).warning_reasons
+
+
+def test_typographic_quotes_within_quotes_are_meant() -> None:
+    assert not check('u1\t"note"="\u201cyes\u201d"\nu2\tnote=a \u201cyes\u201d of his\n').warning_reasons
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'u1\t"Gender"="F"\nu2\t"gender"="F"\nu3\t"gender"="f"\nu4\td_sid=24\n',
+        'u1\tGender=F\nu2\t"gender"="F"\nu3\tgender = f,d_sid=24\n',
+    ],
+    ids=["quoted", "unquoted"],
+)
+def test_more_than_one_letter_case_is_warned_of(text: str) -> None:
+    report = check(text)
+    assert report.ok
+    assert report.warning_reasons == {"letter_case": 2}
+    assert [problem.sample for problem in report.warning_samples] == [
+        "key: gender (2 signals), Gender (1 signals)",
+        "value of gender: F (2 signals), f (1 signals)",
+    ]
+    other = check('u1\t"gender"="F","size"="f"\nu2\t"gender"="F","age"="12"\n' * 2000)
+    assert not other.warning_reasons
+
+
+def test_letter_cases_in_a_file_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory has an end: then keys alone are compared."""
+    monkeypatch.setattr(check_module, "_SPELLINGS", 100)
+    monkeypatch.setattr(check_module, "_BLOCK", 1000)
+    lines = [f'u{n}\t"name"="Name{n}","city"="x"' for n in range(3000)]
+    assert check("\n".join([*lines, 'u\t"City"="x"'])).warning_reasons == {"letter_case": 1}
+
+
+def test_a_bare_number_is_a_trait_in_a_partner_file_alone(tmp_path: Path) -> None:
+    taxonomy = tmp_path / "traits.csv"
+    taxonomy.write_text("trait_id,dpid,trait_type\n1,58342,onboarded\n")
+    line = f"idfa\t{IDFA}\t7"
+    assert check(line, ODC_FILE, taxonomy=taxonomy).warning_reasons == {"unknown_trait": 1}
+    assert check("u1\t7", OWN, taxonomy=taxonomy).warning_reasons == {}
 
 
 @pytest.mark.parametrize(("expected", "name", "line"), BAD_LINES)
