@@ -1,5 +1,5 @@
 -- Warns of an ID that stands for more than guards.max_share_of_one_id of a feed's rows: most likely it means nobody.
--- Rows are counted by a hash first, and by ID only where one hash has so many. A hundred rows of an ID are never too many.
+-- Rows are counted by a hash first, and by ID only where one hash has so many; a hundred rows are never too many.
 {{ config(severity='warn') }}
 {%- set shares = {} -%}
 {%- for name, feed in configured('feeds').items() -%}
