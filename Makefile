@@ -4,37 +4,53 @@ BIN := .venv/bin
 DBT := $(BIN)/dbt
 AAM := $(BIN)/aam
 SIZE ?= medium
+SQLFLUFF := $(CURDIR)/$(BIN)/sqlfluff
+STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar
 
 .PHONY: demo test lint format bench clean
 
 demo: .venv/installed  ## the main job on DuckDB and a local directory, with the demo's data
-	$(DBT) seed --quiet --vars 'demo: true'
-	$(DBT) build --quiet --exclude-resource-type unit_test
-	$(AAM) plan
-	$(AAM) deliver
-	@echo "The files are:"; find out -type f | sort
-	@echo; echo "The first lines of one:"; \
+	cd demo && ../$(DBT) deps --quiet && ../$(DBT) seed --quiet
+	cd demo && ../$(DBT) build --quiet --exclude-resource-type unit_test
+	cd demo && ../$(AAM) plan
+	cd demo && ../$(AAM) deliver
+	@cd demo && echo "The files are:" && find out -type f | sort && echo && echo "The first lines of one:" && \
 	zcat "$$(find out -name 'ftp_dpm_58342_*.sync.gz' | sort | tail -1)" | head -3
 
 test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and FTP servers, gpg
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-lint: .venv/installed-dev  ## ruff, mypy and sqlfluff
+lint: .venv/installed-dev build/lint  ## ruff, mypy and sqlfluff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/sqlfluff lint models tests/dbt --disable-progress-bar --processes 2
+	cd demo && ../$(DBT) deps --quiet
+	cd tests/project && ../../$(DBT) deps --quiet
+	cd build/lint && $(SQLFLUFF) lint models tests $(STYLE)
+	cd demo && $(SQLFLUFF) lint models $(STYLE)
+	cd tests/project && $(SQLFLUFF) lint tests $(STYLE)
 
-format: .venv/installed-dev
+format: .venv/installed-dev build/lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/sqlfluff fix models tests/dbt
+	cd build/lint && $(SQLFLUFF) fix models tests $(STYLE)
+	cd demo && $(SQLFLUFF) fix models $(STYLE)
+
+# sqlfluff compiles with dbt, and dbt compiles a package's models only as a project of their own.
+build/lint: dbt_project.yml tests/project/profiles.yml tests/project/.sqlfluff
+	mkdir -p $@/tests
+	ln -sfn ../../models ../../macros ../../tests/project/seeds $@
+	ln -sfn ../../../tests/dbt $@/tests
+	sed 's/^  feeds: {}/  feeds: {traits: {dpid: 58342, id_type: dpuuid, mode: sync}}/' dbt_project.yml > $@/dbt_project.yml
+	echo "profile: package_tests" >> $@/dbt_project.yml
+	cp tests/project/profiles.yml tests/project/.sqlfluff $@
+	touch $@
 
 bench: .venv/installed-dev  ## SIZE=small|medium|large
 	$(BIN)/python -m benchmarks --size $(SIZE)
 
 clean:
-	rm -rf .venv out target logs .aam warehouse.duckdb*
+	rm -rf .venv build dist demo/{out,target,logs,.aam,dbt_packages} demo/warehouse.duckdb* tests/project/{target,logs,dbt_packages}
 
 .venv/bin/pip:
 	$(PYTHON) -m venv .venv

@@ -1,4 +1,4 @@
-"""Make the demo's source tables, seeds/demo/*.csv, from the CDNOW sample.
+"""Make the demo's source tables, seeds/shop/*.csv, from the CDNOW sample.
 
     python scripts/make_demo_data.py CDNOW_sample.txt
 
@@ -77,7 +77,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sample", type=Path, help="CDNOW_sample.txt of the Python package `lifetimes`")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "seeds" / "demo")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "seeds" / "shop")
     arguments = parser.parse_args()
 
     purchases = read_sample(arguments.sample)

@@ -22,7 +22,7 @@
         from pg_attribute as columns
         inner join pg_type as types on columns.atttypid = types.oid
         where
-            columns.attrelid = to_regclass({{ text_literal(relation.render()) }})
+            columns.attrelid = to_regclass({{ aam_onboard.text_literal(relation.render()) }})
             and columns.attnum > 0
             and not columns.attisdropped
     {%- endset -%}

@@ -8,7 +8,7 @@
    is, so that PostgreSQL, which reads a bare name in lower case, finds a column that was made with capitals. #}
 {% macro column_of(relation, name) -%}
     {%- set is_sql = modules.re.match('([A-Za-z_][A-Za-z0-9_]*|".*")$', name, modules.re.DOTALL) -%}
-    {{ relation }}.{{ name if is_sql else identifier(name) }}
+    {{ relation }}.{{ name if is_sql else aam_onboard.identifier(name) }}
 {%- endmacro %}
 
 

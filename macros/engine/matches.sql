@@ -2,13 +2,13 @@
    Patterns keep to the dialect that DuckDB, PostgreSQL and Python share (see vars.rules). #}
 {% macro matches(text, pattern) %}{{ return(adapter.dispatch('matches', 'aam_onboard')(text, pattern)) }}{% endmacro %}
 
-{% macro duckdb__matches(text, pattern) %}regexp_full_match({{ text }}, {{ text_literal(pattern) }}){% endmacro %}
+{% macro duckdb__matches(text, pattern) %}regexp_full_match({{ text }}, {{ aam_onboard.text_literal(pattern) }}){% endmacro %}
 
-{% macro postgres__matches(text, pattern) %}({{ text }} ~ {{ text_literal('^(?:' ~ pattern ~ ')$') }}){% endmacro %}
+{% macro postgres__matches(text, pattern) %}({{ text }} ~ {{ aam_onboard.text_literal('^(?:' ~ pattern ~ ')$') }}){% endmacro %}
 
 
 {% macro contains(text, pattern) %}{{ return(adapter.dispatch('contains', 'aam_onboard')(text, pattern)) }}{% endmacro %}
 
-{% macro duckdb__contains(text, pattern) %}regexp_matches({{ text }}, {{ text_literal(pattern) }}){% endmacro %}
+{% macro duckdb__contains(text, pattern) %}regexp_matches({{ text }}, {{ aam_onboard.text_literal(pattern) }}){% endmacro %}
 
-{% macro postgres__contains(text, pattern) %}({{ text }} ~ {{ text_literal(pattern) }}){% endmacro %}
+{% macro postgres__contains(text, pattern) %}({{ text }} ~ {{ aam_onboard.text_literal(pattern) }}){% endmacro %}

@@ -11,14 +11,14 @@
 {% macro duckdb__signal_set(signal) -%}
     array_to_string(
         list_sort(
-            list_distinct(string_split(string_agg({{ signal }}, {{ separator() }}), {{ separator() }})), 'asc', 'nulls last'
+            list_distinct(string_split(string_agg({{ signal }}, {{ aam_onboard.separator() }}), {{ aam_onboard.separator() }})), 'asc', 'nulls last'
         ),
-        {{ separator() }}
+        {{ aam_onboard.separator() }}
     )
 {%- endmacro %}
 
 {% macro postgres__signal_set(signal) -%}
-    string_agg(distinct {{ signal }} collate "C", {{ separator() }})
+    string_agg(distinct {{ signal }} collate "C", {{ aam_onboard.separator() }})
 {%- endmacro %}
 
 
@@ -30,13 +30,13 @@
 {% endmacro %}
 
 {% macro duckdb__fingerprint(key, value, condition) -%}
-    cast(sum(case when {{ condition }} then hash({{ key }}, {{ value }}, {{ rules_hash() }}) end)
+    cast(sum(case when {{ condition }} then hash({{ key }}, {{ value }}, {{ aam_onboard.rules_hash() }}) end)
     % 9223372036854775807 as bigint)
 {%- endmacro %}
 
 {# A sum for each half of the hash: sums of integers are kept in place, those of bigint in memory of their own. #}
 {% macro postgres__fingerprint(key, value, condition) -%}
-    {%- set hash = 'hashtextextended(' ~ value ~ ', hashtextextended(' ~ key ~ ', ' ~ rules_hash() ~ '))' -%}
+    {%- set hash = 'hashtextextended(' ~ value ~ ', hashtextextended(' ~ key ~ ', ' ~ aam_onboard.rules_hash() ~ '))' -%}
     (sum(case when {{ condition }} then cast({{ hash }} >> 32 as integer) end) << 32)
     # (sum(case when {{ condition }} then cast(({{ hash }} << 32) >> 32 as integer) end) & 4294967295)
 {%- endmacro %}
@@ -45,9 +45,9 @@
 {# Of the rules that decide whether an ID is good, as a number. #}
 {% macro rules_hash() -%}
     {%- set id_types = [] -%}
-    {%- for name, feed in configured('feeds').items() %}{% do id_types.append([name, feed.id_type]) %}{% endfor -%}
+    {%- for name, feed in aam_onboard.configured('feeds').items() %}{% do id_types.append([name, feed.id_type]) %}{% endfor -%}
     {%- set rules = [
-        id_types, configured('id_types'), configured('rules'), configured('plain'), var('spaces'), var('suspicious_ids')
+        id_types, aam_onboard.configured('id_types'), aam_onboard.configured('rules'), aam_onboard.configured('plain'), var('spaces'), var('suspicious_ids')
     ] -%}
     {{ local_md5(tojson(rules, sort_keys=true))[:15] | int(base=16) }}
 {%- endmacro %}
@@ -58,24 +58,24 @@
 {% macro set_difference(signals, without, only='all') %}
     {%- set condition = '' -%}
     {%- if only != 'all' -%}
-        {%- set condition = ' and ' ~ ('' if only == 'withdrawable' else 'not ') ~ is_withdrawable('x') -%}
-        {%- if only == 'sendable others' -%}{% set condition = condition ~ ' and ' ~ is_sendable('x') %}{%- endif -%}
+        {%- set condition = ' and ' ~ ('' if only == 'withdrawable' else 'not ') ~ aam_onboard.is_withdrawable('x') -%}
+        {%- if only == 'sendable others' -%}{% set condition = condition ~ ' and ' ~ aam_onboard.is_sendable('x') %}{%- endif -%}
     {%- endif -%}
     {{- return(adapter.dispatch('set_difference', 'aam_onboard')(signals, without, condition)) -}}
 {% endmacro %}
 
 {% macro duckdb__set_difference(signals, without, condition) -%}
     coalesce(array_to_string(list_sort(list_distinct(list_filter(
-        string_split({{ signals }}, {{ separator() }}),
-        lambda x: x <> '' and not list_contains(string_split({{ without }}, {{ separator() }}), x){{ condition }}
-    )), 'asc', 'nulls last'), {{ separator() }}), '')
+        string_split({{ signals }}, {{ aam_onboard.separator() }}),
+        lambda x: x <> '' and not list_contains(string_split({{ without }}, {{ aam_onboard.separator() }}), x){{ condition }}
+    )), 'asc', 'nulls last'), {{ aam_onboard.separator() }}), '')
 {%- endmacro %}
 
 {% macro postgres__set_difference(signals, without, condition) -%}
     coalesce((
-        select string_agg(distinct x collate "C", {{ separator() }})
-        from unnest(string_to_array({{ signals }}, {{ separator() }})) as x
-        where x <> '' and x <> all (string_to_array({{ without }}, {{ separator() }})){{ condition }}
+        select string_agg(distinct x collate "C", {{ aam_onboard.separator() }})
+        from unnest(string_to_array({{ signals }}, {{ aam_onboard.separator() }})) as x
+        where x <> '' and x <> all (string_to_array({{ without }}, {{ aam_onboard.separator() }})){{ condition }}
     ), '')
 {%- endmacro %}
 
@@ -84,7 +84,7 @@
 {% macro set_size(signals) -%}
     case
         when {{ signals }} = '' then 0
-        else length({{ signals }}) - length(replace({{ signals }}, {{ separator() }}, '')) + 1
+        else length({{ signals }}) - length(replace({{ signals }}, {{ aam_onboard.separator() }}, '')) + 1
     end
 {%- endmacro %}
 
@@ -97,7 +97,7 @@
 {% macro duckdb__each_signal(relation, columns, signals) %}
     select
         {{ columns | join(', ') }},
-        unnest(string_split({{ signals }}, {{ separator() }})) as signal
+        unnest(string_split({{ signals }}, {{ aam_onboard.separator() }})) as signal
     from {{ relation }}
     where {{ signals }} <> ''
 {%- endmacro %}
@@ -105,7 +105,7 @@
 {% macro postgres__each_signal(relation, columns, signals) %}
     select
         {{ columns | join(', ') }},
-        unnest(string_to_array({{ signals }}, {{ separator() }})) as signal
+        unnest(string_to_array({{ signals }}, {{ aam_onboard.separator() }})) as signal
     from {{ relation }}
     where {{ signals }} <> ''
 {%- endmacro %}

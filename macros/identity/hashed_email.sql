@@ -5,5 +5,5 @@
    address at all is not asked: leave others out before. A hash of an address that was not normalised looks like a
    good one and matches nobody; nothing can tell afterwards, so hash with this macro only. #}
 {% macro hashed_email(column) -%}
-    {{ sha256_hex("nullif(" ~ lower_case(trim_space(column)) ~ ", '')") }}
+    {{ aam_onboard.sha256_hex("nullif(" ~ aam_onboard.lower_case(aam_onboard.trim_space(column)) ~ ", '')") }}
 {%- endmacro %}

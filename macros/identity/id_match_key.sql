@@ -4,9 +4,9 @@
    ignore: the differences to ignore #}
 {% macro id_match_key(column, ignore=['url_encoding', 'space', 'case', 'leading_zeros']) -%}
     {%- set key = column -%}
-    {%- if 'url_encoding' in ignore %}{% set key = percent_decode(key) %}{% endif -%}
-    {%- if 'space' in ignore %}{% set key = trim_space(key) %}{% endif -%}
-    {%- if 'case' in ignore %}{% set key = lower_case(key) %}{% endif -%}
+    {%- if 'url_encoding' in ignore %}{% set key = aam_onboard.percent_decode(key) %}{% endif -%}
+    {%- if 'space' in ignore %}{% set key = aam_onboard.trim_space(key) %}{% endif -%}
+    {%- if 'case' in ignore %}{% set key = aam_onboard.lower_case(key) %}{% endif -%}
     {%- if 'leading_zeros' in ignore %}{% set key = "trim(leading '0' from " ~ key ~ ")" %}{% endif -%}
     {{ key }}
 {%- endmacro %}

@@ -15,14 +15,14 @@
         {{ exceptions.raise_compiler_error("id_sync_url: gdpr is 0 or 1, not " ~ gdpr) }}
     {%- endif -%}
     'https://dpm.demdex.net/ibs:dpid={{ dpid | int }}&dpuuid='
-    || {{ percent_encode(user_id) }}
+    || {{ aam_onboard.percent_encode(user_id) }}
 {%- if gdpr is not none %}
     || coalesce(
-        '&gdpr=' || cast({{ gdpr }} as {{ dbt.type_string() }}) || '&gdpr_consent=' || {{ percent_encode(gdpr_consent) }},
+        '&gdpr=' || cast({{ gdpr }} as {{ dbt.type_string() }}) || '&gdpr_consent=' || {{ aam_onboard.percent_encode(gdpr_consent) }},
         ''
     )
 {%- endif %}
 {%- if redirect is not none %}
-    || coalesce('&redir=' || replace({{ percent_encode(redirect) }}, '%24%7BDD_UUID%7D', '${DD_UUID}'), '')
+    || coalesce('&redir=' || replace({{ aam_onboard.percent_encode(redirect) }}, '%24%7BDD_UUID%7D', '${DD_UUID}'), '')
 {%- endif %}
 {%- endmacro %}

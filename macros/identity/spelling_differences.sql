@@ -6,7 +6,7 @@
         {#- it is one if the IDs no longer match once it counts again #}
         {%- set others = differences | reject('equalto', difference) | list %}
         case
-            when {{ id_match_key(one, ignore=others) }} <> {{ id_match_key(other, ignore=others) }}
+            when {{ aam_onboard.id_match_key(one, ignore=others) }} <> {{ aam_onboard.id_match_key(other, ignore=others) }}
                 then ' + {{ difference }}'
             else ''
         end{{ ',' if not loop.last }}

@@ -4,7 +4,7 @@
    is asked before any rule is tried, which engines would not do by themselves. #}
 {% macro checked_rows(of_users=none) %}
 with feeds as (
-    {{ configured_feeds() }}
+    {{ aam_onboard.configured_feeds() }}
 ),
 
 traits as (
@@ -12,21 +12,21 @@ traits as (
         trait_id,
         dpid as trait_dpid,
         trait_type
-    from {{ ref('traits') }}
+    from {{ aam_onboard.own_model('traits') }}
     -- so that a row that has found its trait is digits only
-    where {{ matches('trait_id', '[0-9]+') }}
+    where {{ aam_onboard.matches('trait_id', '[0-9]+') }}
 ),
 
 feed_rows as (
-    {%- for name, feed in configured('feeds').items() %}
+    {%- for name, feed in aam_onboard.configured('feeds').items() %}
     select
-        {{ text_literal(name) }} as feed,
+        {{ aam_onboard.text_literal(name) }} as feed,
         user_id,
         signal_key,
         signal_value
-    from {{ ref(name) }}
+    from {{ aam_onboard.own_model(name) }}
         {%- if of_users %}
-    where coalesce(user_id, '') in (select users.user_id from {{ of_users }} as users where users.feed = {{ text_literal(name) }})
+    where coalesce(user_id, '') in (select users.user_id from {{ of_users }} as users where users.feed = {{ aam_onboard.text_literal(name) }})
         {%- endif %}
         {%- if not loop.last %}
     union all
@@ -60,30 +60,30 @@ with_traits as (
 with_reasons as (
     select
         with_traits.*,
-        {{ id_reason('feed', 'user_id') }} as id_reason,
+        {{ aam_onboard.id_reason('feed', 'user_id') }} as id_reason,
         case
             when signal_key is null then 'empty_key'
             when signal_value is null then 'empty_value'
             -- 7: TAB, line end and the longest punctuation that a signal is written with
             when
-                {{ byte_length('user_id') }} + {{ byte_length('signal_key') }}
-                + {{ byte_length('signal_value') }} + 7 > {{ var('limits').line_bytes }}
+                {{ aam_onboard.byte_length('user_id') }} + {{ aam_onboard.byte_length('signal_key') }}
+                + {{ aam_onboard.byte_length('signal_value') }} + 7 > {{ var('limits').line_bytes }}
                 then 'signal_too_long'
             when
                 trait_dpid = target_trait_dpid and trait_type = 'onboarded'
-                then {{ rejection_reason('signal_value', 'signal_value', 'trait', is_plain=true) }}
+                then {{ aam_onboard.rejection_reason('signal_value', 'signal_value', 'trait', is_plain=true) }}
             when signal_key = 'd_sid' then coalesce(
-                {{ rejection_reason('signal_value', 'signal_value', 'trait') }},
+                {{ aam_onboard.rejection_reason('signal_value', 'signal_value', 'trait') }},
                 case
                     when trait_id is null then 'unknown_trait'
                     when trait_dpid <> target_trait_dpid then 'trait_of_other_data_source'
                     when trait_type <> 'onboarded' then 'trait_not_onboarded'
                 end
             )
-            when signal_key = 'ic' then {{ rejection_reason('signal_value', 'signal_value', 'integration_code') }}
+            when signal_key = 'ic' then {{ aam_onboard.rejection_reason('signal_value', 'signal_value', 'integration_code') }}
             else coalesce(
-                {{ rejection_reason('signal_key', 'signal_key', 'key_value') }},
-                {{ rejection_reason('signal_value', 'signal_value', 'key_value') }}
+                {{ aam_onboard.rejection_reason('signal_key', 'signal_key', 'key_value') }},
+                {{ aam_onboard.rejection_reason('signal_value', 'signal_value', 'key_value') }}
             )
         end as signal_reason
     from with_traits

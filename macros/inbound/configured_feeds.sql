@@ -1,13 +1,13 @@
 {# vars.feeds as rows: feed, dpid, target_dpid, id_type, mode. With `full`, every feed is an overwrite. #}
 {% macro configured_feeds() %}
-    {%- for name, feed in configured('feeds').items() %}
+    {%- for name, feed in aam_onboard.configured('feeds').items() %}
     select
-        {{ text_literal(name) }} as feed,
+        {{ aam_onboard.text_literal(name) }} as feed,
         {{ feed.dpid }} as dpid,
         {{ feed.get('target_dpid', 'cast(null as integer)') }} as target_dpid,
         {{ feed.get('target_dpid', feed.dpid) }} as trait_dpid,
-        {{ text_literal(feed.id_type) }} as id_type,
-        {{ text_literal('overwrite' if var('full') else feed.mode) }} as mode
+        {{ aam_onboard.text_literal(feed.id_type) }} as id_type,
+        {{ aam_onboard.text_literal('overwrite' if var('full') else feed.mode) }} as mode
         {%- if not loop.last %}
     union all
         {%- endif %}

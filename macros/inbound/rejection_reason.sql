@@ -8,24 +8,24 @@
    Most texts are plain (vars.plain): one look at those instead of one a rule. What is known to be plain (`is_plain`)
    needs none. A rule that vars.plain.unbroken does not name is tried on all. #}
 {% macro rejection_reason(field, text, kind, is_plain=false, withdrawing=false) %}
-    {%- set id_type = configured('id_types').get(kind, {}) if field == 'user_id' else {} -%}
+    {%- set id_type = aam_onboard.configured('id_types').get(kind, {}) if field == 'user_id' else {} -%}
     {%- set rule_kind = id_type.get('kind', kind) -%}
-    {%- set plain = id_type.get('plain') or configured('plain').get(kind ~ '_' ~ field) -%}
+    {%- set plain = id_type.get('plain') or aam_onboard.configured('plain').get(kind ~ '_' ~ field) -%}
     {%- set whens = [] -%}
     {%- set whens_of_plain = [] -%}
-    {%- for rule in rules_in_force(withdrawing)
+    {%- for rule in aam_onboard.rules_in_force(withdrawing)
         if rule.get('field') == field and rule_kind in rule.get('kinds', [rule_kind]) -%}
         {%- if rule.get('matches') -%}
-            {%- set breaks = matches(text, rule.matches | replace('{spaces}', var('spaces'))) -%}
+            {%- set breaks = aam_onboard.matches(text, rule.matches | replace('{spaces}', var('spaces'))) -%}
         {%- elif rule.get('contains') -%}
-            {%- set breaks = contains(text, rule.contains | replace('{spaces}', var('spaces'))) -%}
+            {%- set breaks = aam_onboard.contains(text, rule.contains | replace('{spaces}', var('spaces'))) -%}
         {%- else -%}
             {%- set pattern = id_type.pattern if rule.unlike == 'id_type' else rule.unlike -%}
-            {%- set breaks = 'not ' ~ matches(text, pattern) -%}
+            {%- set breaks = 'not ' ~ aam_onboard.matches(text, pattern) -%}
         {%- endif -%}
-        {%- set when = 'when ' ~ breaks ~ ' then ' ~ text_literal(rule.reason) -%}
+        {%- set when = 'when ' ~ breaks ~ ' then ' ~ aam_onboard.text_literal(rule.reason) -%}
         {%- do whens.append(when) -%}
-        {%- if rule.reason not in configured('plain').get('unbroken', []) -%}
+        {%- if rule.reason not in aam_onboard.configured('plain').get('unbroken', []) -%}
             {%- do whens_of_plain.append(when) -%}
         {%- endif -%}
     {%- endfor -%}
@@ -34,7 +34,7 @@
         {{ reason_of_plain }}
     {%- else -%}
         {%- if plain -%}
-            {%- do whens.insert(0, 'when ' ~ matches(text, plain) ~ ' then ' ~ reason_of_plain) -%}
+            {%- do whens.insert(0, 'when ' ~ aam_onboard.matches(text, plain) ~ ' then ' ~ reason_of_plain) -%}
         {%- endif -%}
         {{ 'case ' ~ whens | join('\n            ') ~ ' end' if whens else 'null' }}
     {%- endif -%}
@@ -44,7 +44,7 @@
 {# The rules of vars.rules that are not switched off. #}
 {% macro rules_in_force(withdrawing=false) %}
     {%- set rules = [] -%}
-    {%- for rule in configured('rules')
+    {%- for rule in aam_onboard.configured('rules')
         if not (withdrawing and rule.get('guard'))
         and not (rule.reason == 'suspicious_id' and var('suspicious_ids') == 'send') -%}
         {%- do rules.append(rule) -%}
@@ -58,9 +58,9 @@
 {% macro id_reason(feed, user_id, withdrawing=false) -%}
     case
         when {{ user_id }} is null then 'empty_id'
-        {%- for name, settings in configured('feeds').items() %}
-        when {{ feed }} = {{ text_literal(name) }}
-            then {{ rejection_reason('user_id', user_id, settings.id_type, withdrawing=withdrawing) }}
+        {%- for name, settings in aam_onboard.configured('feeds').items() %}
+        when {{ feed }} = {{ aam_onboard.text_literal(name) }}
+            then {{ aam_onboard.rejection_reason('user_id', user_id, settings.id_type, withdrawing=withdrawing) }}
         {%- endfor %}
     end
 {%- endmacro %}

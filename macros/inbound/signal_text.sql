@@ -12,8 +12,8 @@
 {# Can a sync file take the signal back? It can traits, but no file may hold one that breaks a rule. #}
 {% macro is_withdrawable(signal) -%}
     {%- set trait = 'substr(' ~ signal ~ ', 7)' -%}
-    {%- set reason = rejection_reason('signal_value', trait, 'trait', is_plain=true, withdrawing=true) | trim -%}
-    ({{ matches(signal, 'd_sid=[0-9]+') }}{% if reason != 'null' %} and {{ reason }} is null{% endif %})
+    {%- set reason = aam_onboard.rejection_reason('signal_value', trait, 'trait', is_plain=true, withdrawing=true) | trim -%}
+    ({{ aam_onboard.matches(signal, 'd_sid=[0-9]+') }}{% if reason != 'null' %} and {{ reason }} is null{% endif %})
 {%- endmacro %}
 
 
@@ -22,10 +22,10 @@
     case
         when {{ signal }} like 'd_sid=%' then false
         when {{ signal }} like 'ic=%'
-            then {{ rejection_reason('signal_value', 'substr(' ~ signal ~ ', 4)', 'integration_code') }} is null
+            then {{ aam_onboard.rejection_reason('signal_value', 'substr(' ~ signal ~ ', 4)', 'integration_code') }} is null
         else
-            {{ rejection_reason('signal_key', key_of(signal), 'key_value') }} is null
-            and {{ rejection_reason('signal_value', value_of(signal), 'key_value') }} is null
+            {{ aam_onboard.rejection_reason('signal_key', aam_onboard.key_of(signal), 'key_value') }} is null
+            and {{ aam_onboard.rejection_reason('signal_value', aam_onboard.value_of(signal), 'key_value') }} is null
     end
 {%- endmacro %}
 

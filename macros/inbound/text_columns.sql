@@ -5,16 +5,16 @@
 {% macro text_columns(model_name, columns) %}
     {%- set found = [] -%}
     {%- set wrong = [] -%}
-    {%- set types = column_types_of(model_name) -%}
+    {%- set types = aam_onboard.column_types_of(model_name) -%}
     {%- for name in columns -%}
-        {%- set column = model_column(model_name, types, name) -%}
-        {%- do found.append(identifier(column)) -%}
+        {%- set column = aam_onboard.model_column(model_name, types, name) -%}
+        {%- do found.append(aam_onboard.identifier(column)) -%}
         {%- set type = types.get(column, 'text') -%}
         {%- if not modules.re.match('(text|varchar|character varying(\(.*\))?|"?null"?)$', type) -%}
-            {%- do wrong.append('column ' ~ column ~ ' is ' ~ type | truncate(60) ~ '; ' ~ cast_to_write(column, type)) -%}
+            {%- do wrong.append('column ' ~ column ~ ' is ' ~ type | truncate(60) ~ '; ' ~ aam_onboard.cast_to_write(column, type)) -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- if wrong and must_be_right() -%}
+    {%- if wrong and aam_onboard.must_be_right() -%}
         {{ exceptions.raise_compiler_error('model ' ~ model_name ~ ': ' ~ wrong | join('; ')) }}
     {%- endif -%}
     {{ return(found) }}
@@ -23,20 +23,20 @@
 
 {# An ID sync's column newest_by as SQL that can be ordered by, a text as the time that it says; stops the build likewise. #}
 {% macro newest_by_column(model_name, name) %}
-    {%- set types = column_types_of(model_name) -%}
-    {%- set column = model_column(model_name, types, name) -%}
+    {%- set types = aam_onboard.column_types_of(model_name) -%}
+    {%- set column = aam_onboard.model_column(model_name, types, name) -%}
     {%- set type = types.get(column, 'timestamp') -%}
     {%- if modules.re.match('(text|varchar|character)', type) -%}
-        {{ return('cast(' ~ identifier(column) ~ ' as timestamp)') }}
+        {{ return('cast(' ~ aam_onboard.identifier(column) ~ ' as timestamp)') }}
     {%- endif -%}
     {%- set ordered = '(date|time|interval|numeric|decimal|real|float|double|u?(big|huge|small|tiny)?int|"?null"?$)' -%}
-    {%- if not modules.re.match(ordered, type) and must_be_right() -%}
+    {%- if not modules.re.match(ordered, type) and aam_onboard.must_be_right() -%}
         {{ exceptions.raise_compiler_error(
             'model ' ~ model_name ~ ': column ' ~ column ~ ', the newest_by of vars.id_syncs.' ~ model_name ~ ', is ' ~ type
             ~ '; make it a time, a date, a number or a text: cast(' ~ column ~ ' as timestamp)'
         ) }}
     {%- endif -%}
-    {{ return(identifier(column)) }}
+    {{ return(aam_onboard.identifier(column)) }}
 {% endmacro %}
 
 
@@ -44,22 +44,22 @@
 {% macro must_be_right() %}{{ return(execute and flags.WHICH in ['build', 'run']) }}{% endmacro %}
 
 {% macro column_types_of(model_name) %}
-    {%- set relation = ref(model_name) -%}
+    {%- set relation = aam_onboard.own_model(model_name) -%}
     {%- if not execute -%}{{ return({}) }}{%- endif -%}
     {%- if relation.is_cte -%}
-        {%- if must_be_right() and model.resource_type != 'unit_test' -%}
+        {%- if aam_onboard.must_be_right() and model.resource_type != 'unit_test' -%}
             {{ exceptions.raise_compiler_error(
                 'model ' ~ model_name ~ ' is ephemeral, so that nobody can see the types of its columns; make it a view'
             ) }}
         {%- endif -%}
         {{ return({}) }}
     {%- endif -%}
-    {{ return(column_types(relation)) }}
+    {{ return(aam_onboard.column_types(relation)) }}
 {% endmacro %}
 
 {% macro model_column(model_name, types, name) %}
-    {%- set column = find_column(types.keys() | list, name) -%}
-    {%- if types and not column and must_be_right() -%}
+    {%- set column = aam_onboard.find_column(types.keys() | list, name) -%}
+    {%- if types and not column and aam_onboard.must_be_right() -%}
         {{ exceptions.raise_compiler_error(
             'model ' ~ model_name ~ ' has no column ' ~ name ~ '; its last select gives ' ~ types.keys() | join(', ')
         ) }}
@@ -69,7 +69,7 @@
 
 {# What to write in the model's last select instead of a column. #}
 {% macro cast_to_write(column, type) %}
-    {%- set sql = identifier(column) if modules.re.search('[^a-z0-9_]', column) else column -%}
+    {%- set sql = aam_onboard.identifier(column) if modules.re.search('[^a-z0-9_]', column) else column -%}
     {%- set text = dbt.type_string() | lower -%}
     {%- if modules.re.match('(char|bpchar)', type) -%}
         {{- return('it is padded: write cast(' ~ sql ~ ' as ' ~ text ~ ')') -}}

@@ -13,17 +13,17 @@
         signal_value
     from (
         select
-            {{ column_of(relation, user_id) }} as user_id,
-            {{ text_literal(signal_key) if signal_key else 'keys.column_name' }} as signal_key,
+            {{ aam_onboard.column_of(relation, user_id) }} as user_id,
+            {{ aam_onboard.text_literal(signal_key) if signal_key else 'keys.column_name' }} as signal_key,
             case keys.column_name
                 {%- for column in columns %}
-                when {{ text_literal(column) }} then {{ column_of(relation, column) }}
+                when {{ aam_onboard.text_literal(column) }} then {{ aam_onboard.column_of(relation, column) }}
                 {%- endfor %}
             end as signal_value
         from {{ relation }}
         cross join (
             {%- for column in columns %}
-            select {{ text_literal(column) }} as column_name
+            select {{ aam_onboard.text_literal(column) }} as column_name
             {%- if not loop.last %}
             union all
             {%- endif %}

@@ -7,11 +7,11 @@
    {{ trait_id('Tier: gold', dpid=58342) }} #}
 {% macro trait_id(name, dpid=none) -%}
     {%- set found = "concat('trait_id: ', cast(count(*) as " ~ dbt.type_string() ~ "), "
-        ~ text_literal(" traits of seeds/traits.csv are named '" ~ name ~ "'"
+        ~ aam_onboard.text_literal(" traits of seeds/traits.csv are named '" ~ name ~ "'"
             ~ (' in data source ' ~ dpid if dpid is not none else '') ~ "; there must be one") ~ ")" -%}
     (
-        select case when count(*) = 1 then max(trait_id) else {{ fail_query(found) }} end
+        select case when count(*) = 1 then max(trait_id) else {{ aam_onboard.fail_query(found) }} end
         from {{ ref('traits') }}
-        where trait_name = {{ text_literal(name) }}{% if dpid is not none %} and dpid = {{ dpid }}{% endif %}
+        where trait_name = {{ aam_onboard.text_literal(name) }}{% if dpid is not none %} and dpid = {{ dpid }}{% endif %}
     )
 {%- endmacro %}

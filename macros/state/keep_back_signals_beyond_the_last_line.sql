@@ -1,15 +1,15 @@
 {# What finds no place in a user's lines is not sent, so it is no change either: the next build finds it again. #}
 {% macro keep_back_signals_beyond_the_last_line() %}
-    {%- set ledger = identifier(var('aam_state_schema')) ~ '.user_ledger' -%}
-    {%- set kept = set_difference(ledger ~ '.signals', 'kept_back.additions') -%}
+    {%- set ledger = aam_onboard.state_relation('user_ledger') -%}
+    {%- set kept = aam_onboard.set_difference(ledger ~ '.signals', 'kept_back.additions') -%}
     update {{ ledger }}
     set
-        added = {{ set_difference('coalesce(' ~ ledger ~ '.added, ' ~ ledger ~ '.signals)', 'kept_back.additions') }},
-        removed = {{ set_difference(ledger ~ '.removed', 'kept_back.removals') }},
+        added = {{ aam_onboard.set_difference('coalesce(' ~ ledger ~ '.added, ' ~ ledger ~ '.signals)', 'kept_back.additions') }},
+        removed = {{ aam_onboard.set_difference(ledger ~ '.removed', 'kept_back.removals') }},
         signals = case
             when kept_back.removals = '' then {{ kept }}
             when {{ kept }} = '' then kept_back.removals
-            else concat({{ kept }}, {{ separator() }}, kept_back.removals)
+            else concat({{ kept }}, {{ aam_onboard.separator() }}, kept_back.removals)
         end,
         fingerprint = null -- the set is less than the rows, so it is compared each time
     from (
@@ -23,7 +23,7 @@
                 feed,
                 user_id,
                 is_addition,
-                {{ joined('signal', separator()) }} as signals
+                {{ aam_onboard.joined('signal', aam_onboard.separator()) }} as signals
             from (
                 select
                     feed,

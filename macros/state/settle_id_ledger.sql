@@ -1,8 +1,9 @@
 {# Before a build adds its ID pairs: forget those of batches that never left. #}
 {% macro settle_id_ledger() %}
-    delete from {{ this }}
+    {%- set ledger = aam_onboard.state_relation('id_ledger') %}
+    delete from {{ ledger }}
     where not exists (
-        select 1 from ({{ settled_deliveries() }}) as settled
-        where settled.feed = {{ this }}.id_sync and settled.batch_id = {{ this }}.batch_id
+        select 1 from ({{ aam_onboard.settled_deliveries() }}) as settled
+        where settled.feed = {{ ledger }}.id_sync and settled.batch_id = {{ ledger }}.batch_id
     );
 {% endmacro %}

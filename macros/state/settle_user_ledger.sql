@@ -1,8 +1,8 @@
 {# Before a build adds its changes: forget batches that never left, and sets that a later delivery replaced, so that the
    ledger is as large as the delivered state and no larger. What has been delivered stays the same. #}
 {% macro settle_user_ledger() %}
-    {%- set deliveries = source('aam_state', 'deliveries') %}
-    {%- set ledger = source('aam_state', 'user_ledger') %}
+    {%- set deliveries = aam_onboard.state_relation('deliveries') %}
+    {%- set ledger = aam_onboard.state_relation('user_ledger') %}
     {%- set earlier_and_last %}
         select
             earlier.feed,
@@ -26,7 +26,7 @@
     {%- endset %}
     delete from {{ ledger }}
     where not exists (
-        select 1 from ({{ settled_deliveries() }}) as settled
+        select 1 from ({{ aam_onboard.settled_deliveries() }}) as settled
         where settled.feed = {{ ledger }}.feed and settled.batch_id = {{ ledger }}.batch_id
     );
 

@@ -4,13 +4,13 @@
     select
         deliveries.feed,
         deliveries.batch_id
-    from {{ source('aam_state', 'deliveries') }} as deliveries
+    from {{ aam_onboard.state_relation('deliveries') }} as deliveries
     where
         deliveries.status <> 'abandoned'
         or (
             deliveries.uncertain
             and not exists (
-                select 1 from {{ source('aam_state', 'deliveries') }} as later
+                select 1 from {{ aam_onboard.state_relation('deliveries') }} as later
                 where
                     later.feed = deliveries.feed
                     and later.destination = deliveries.destination

@@ -6,9 +6,9 @@
         ledger.signals,
         ledger.fingerprint
     from {{ ledger }} as ledger
-    inner join {{ source('aam_state', 'deliveries') }} as deliveries
+    inner join {{ ref('deliveries') }} as deliveries
         on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
     where
         deliveries.status = 'delivered'
-        and deliveries.destination = {{ text_literal(var('destination')) }}
+        and deliveries.destination = {{ aam_onboard.text_literal(var('destination')) }}
 {%- endmacro %}

@@ -1,32 +1,37 @@
--- A pixel a customer, for e-mail tools: loaded by the reader's browser, it tells Audience Manager the CRM ID.
+-- A pixel a customer, for e-mail tools: loaded by the reader's browser, it tells Audience Manager the customer's ID.
 -- An ID that breaks a rule gets no URL but the reason. To redirect or to pass a consent, see the macro id_sync_url.
--- The data source is that of the feed crm_traits; without that feed, there is no pixel.
-{%- set crm = configured('feeds').get('crm_traits') %}
-with customers as (
-    select * from {{ ref('int_customers') }}
-),
-
-checked as (
+with checked as (
+    {%- for name, pixels in configured('id_sync_pixels').items() %}
+    {%- set user_id = text_columns(name, [pixels.column])[0] %}
     select
-        customer_id,
+        {{ pixels.dpid }} as dpid,
+        {{ user_id }} as user_id,
+        {{ id_sync_url(pixels.dpid, user_id) }} as url,
         case
-            when customer_id is null then 'empty_id'
-            else {{ rejection_reason('user_id', 'customer_id', 'dpuuid') }}
+            when {{ user_id }} is null then 'empty_id'
+            else {{ rejection_reason('user_id', user_id, id_type_of(pixels.dpid)) }}
         end as error
-    from customers
+    from {{ own_model(name) }}
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
+    {%- else %}
+    select
+        cast(null as integer) as dpid,
+        cast(null as {{ dbt.type_string() }}) as user_id,
+        cast(null as {{ dbt.type_string() }}) as url,
+        cast(null as {{ dbt.type_string() }}) as error
+    where false
+    {%- endfor %}
 ),
 
 final as (
     select
-        customer_id,
-        case
-            when error is null then {{ id_sync_url(crm.dpid if crm else 0, 'customer_id') }}
-        end as url,
+        dpid,
+        user_id,
+        case when error is null then url end as url,
         error
     from checked
 )
 
 select * from final
-{%- if not crm %}
-where false
-{%- endif %}

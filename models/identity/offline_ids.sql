@@ -11,7 +11,7 @@ with rows_of_feeds as (
     select
         {{ source.dpid }} as dpid,
         user_id
-    from {{ ref(source.model) }}
+    from {{ own_model(source.model) }}
     {%- if not loop.last %}
     union all
     {%- endif %}

@@ -13,7 +13,7 @@ with captures as (
     select
         {{ source.dpid }} as dpid,
         {{ source.column }} as user_id
-    from {{ ref(source.model) }}
+    from {{ own_model(source.model) }}
     {%- if not loop.last %}
     union all
     {%- endif %}

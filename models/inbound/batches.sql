@@ -28,8 +28,7 @@ changes as (
         cast(sum({{ set_size('coalesce(added, signals)') }}) as bigint) as signals_added,
         cast(sum({{ set_size('removed') }}) as bigint) as signals_removed,
         cast(sum(users_more) as bigint) as users_more
-    from {{ ref('user_ledger') }}
-    where batch_id = '{{ invocation_id }}'
+    from {{ ref('changed_users') }}
     group by feed
     union all
     select
@@ -37,8 +36,7 @@ changes as (
         count(*) as signals_added,
         0 as signals_removed,
         count(*) as users_more
-    from {{ ref('id_ledger') }}
-    where batch_id = '{{ invocation_id }}'
+    from {{ ref('new_id_pairs') }}
     group by id_sync
 ),
 
@@ -55,7 +53,7 @@ delivered as (
         id_sync as feed,
         count(*) as users,
         count(*) as signals
-    from {{ source('aam_state', 'delivered_id_lines') }}
+    from {{ ref('delivered_id_lines') }}
     where destination = {{ text_literal(var('destination')) }}
     group by id_sync
 ),
@@ -65,7 +63,7 @@ input_rows as (
     select
         {{ text_literal(name) }} as feed,
         count(*) as n
-    from {{ ref(name) }}
+    from {{ own_model(name) }}
     union all
     {%- endfor %}
     {{ count_by('id_sync', 'id_sync_rows') }}
@@ -98,7 +96,7 @@ past_deliveries as (
         row_number() over (
             partition by feed order by started_at desc nulls last, {{ byte_order('delivery_id') }}
         ) as latest
-    from {{ source('aam_state', 'deliveries') }}
+    from {{ ref('deliveries') }}
     where status = 'delivered' and destination = {{ text_literal(var('destination')) }}
 ),
 

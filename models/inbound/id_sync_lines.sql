@@ -7,15 +7,14 @@ with final as (
         id_sync,
         ids
     from {{ ref('id_sync_rows') }}
-    -- after the ledger, so that both are of one build: {{ ref('id_ledger') }}
+    -- after the ledger, so that both are of one build: {{ ref('new_id_pairs') }}
     where reason is null
     {%- else %}
     select
         batch_id,
         id_sync,
         ids
-    from {{ ref('id_ledger') }}
-    where batch_id = '{{ invocation_id }}'
+    from {{ ref('new_id_pairs') }}
     {%- endif %}
 )
 

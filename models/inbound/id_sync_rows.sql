@@ -13,7 +13,7 @@ with
         {{ column }} as id_{{ loop.index }},
         {%- endfor %}
         {{ newest_at }} as newest_at
-    from {{ ref(name) }}
+    from {{ own_model(name) }}
     group by {{ columns | join(', ') }}
 ),
 

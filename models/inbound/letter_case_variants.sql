@@ -7,7 +7,7 @@ with key_values as (
         signal_key,
         signal_value,
         count(*) as n
-    from {{ ref(name) }}
+    from {{ own_model(name) }}
     where signal_key not in ('d_sid', 'ic')
     group by signal_key, signal_value
     union all

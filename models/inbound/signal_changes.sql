@@ -1,5 +1,5 @@
 -- What this build changes: `qualified` true = add, false = remove.
--- depends_on: {{ ref('user_ledger') }}
+-- depends_on: {{ ref('changed_users') }}
 {{ config(materialized='view') }}
 select
     batch_id,
@@ -8,5 +8,5 @@ select
     signal_key,
     signal_value,
     qualified
-from {{ source('aam_state', 'signal_ledger') }}
+from {{ ref('signal_ledger') }}
 where batch_id = '{{ invocation_id }}'

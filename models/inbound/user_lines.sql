@@ -12,8 +12,7 @@ changed_users as (
         signals,
         coalesce(added, signals) as additions,
         removed
-    from {{ ref('user_ledger') }}
-    where batch_id = '{{ invocation_id }}'
+    from {{ ref('changed_users') }}
 ),
 
 {% if var('full') %}
@@ -25,10 +24,9 @@ unchanged_users as (
         and {{ id_reason('settled.feed', 'settled.user_id', withdrawing=true) }} is null
         -- not changed_users: a CTE read twice would be kept in memory whole
         and not exists (
-            select 1 from {{ ref('user_ledger') }} as changed
+            select 1 from {{ ref('changed_users') }} as changed
             where
-                changed.batch_id = '{{ invocation_id }}'
-                and changed.feed = settled.feed
+                changed.feed = settled.feed
                 and changed.user_id = settled.user_id
         )
 ),

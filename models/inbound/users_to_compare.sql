@@ -2,7 +2,7 @@
 -- fingerprint of their rows tells, which costs a fraction of making their sets of signals.
 -- Empty as long as nothing has been delivered: then everything is new, and there is nothing to compare.
 {{ config(pre_hook=["{{ settle_user_ledger() }}", "{{ prefer_hashing() }}"], post_hook="analyze {{ this }}") }}
-{%- set ledger = source('aam_state', 'user_ledger') %}
+{%- set ledger = ref('user_ledger') %}
 with trait_rows as (
     select * from {{ ref('trait_rows') }}
 ),
@@ -18,7 +18,7 @@ uncertain_rows as (
         ledger.user_id,
         concat(ledger.signals, {{ separator() }}, ledger.removed) as signals
     from {{ ledger }} as ledger
-    inner join {{ source('aam_state', 'deliveries') }} as deliveries
+    inner join {{ ref('deliveries') }} as deliveries
         on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
     where
         deliveries.uncertain

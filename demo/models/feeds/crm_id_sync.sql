@@ -9,7 +9,7 @@ customers as (
 ),
 
 allowed_keys as (
-    select distinct {{ id_match_key('customer_id') }} as match_key
+    select distinct {{ aam_onboard.id_match_key('customer_id') }} as match_key
     from customers
 ),
 
@@ -19,7 +19,7 @@ final as (
         web_ids.customer_id,
         web_ids.captured_at
     from web_ids
-    inner join allowed_keys on {{ id_match_key('web_ids.customer_id') }} = allowed_keys.match_key
+    inner join allowed_keys on {{ aam_onboard.id_match_key('web_ids.customer_id') }} = allowed_keys.match_key
 )
 
 select * from final

@@ -26,13 +26,13 @@ final as (
     select
         customer_id as user_id,
         'ic' as signal_key,
-        {{ integration_code('region', prefix='region_') }} as signal_value
+        {{ aam_onboard.integration_code('region', prefix='region_') }} as signal_value
     from customers
     where region is not null
 
     union all
 
-    {{ columns_to_signals('profiles', 'customer_id', ['gender', 'city', 'birth_decade', 'newsletter']) }}
+    {{ aam_onboard.columns_to_signals('profiles', 'customer_id', ['gender', 'city', 'birth_decade', 'newsletter']) }}
 
     union all
 

@@ -11,32 +11,32 @@ scores as (
     select
         customers.customer_id,
         case
-            when purchase_stats.days_since_purchase <= 30 then {{ trait_id('Recency: last 30 days') }}
-            when purchase_stats.days_since_purchase <= 90 then {{ trait_id('Recency: 31 to 90 days') }}
-            when purchase_stats.days_since_purchase <= 365 then {{ trait_id('Recency: 91 to 365 days') }}
-            when purchase_stats.days_since_purchase > 365 then {{ trait_id('Recency: over a year') }}
+            when purchase_stats.days_since_purchase <= 30 then {{ aam_onboard.trait_id('Recency: last 30 days') }}
+            when purchase_stats.days_since_purchase <= 90 then {{ aam_onboard.trait_id('Recency: 31 to 90 days') }}
+            when purchase_stats.days_since_purchase <= 365 then {{ aam_onboard.trait_id('Recency: 91 to 365 days') }}
+            when purchase_stats.days_since_purchase > 365 then {{ aam_onboard.trait_id('Recency: over a year') }}
         end as recency_trait,
         case
-            when purchase_stats.purchase_count = 1 then {{ trait_id('Frequency: once') }}
-            when purchase_stats.purchase_count < 5 then {{ trait_id('Frequency: 2 to 4 times') }}
-            when purchase_stats.purchase_count >= 5 then {{ trait_id('Frequency: 5 times or more') }}
+            when purchase_stats.purchase_count = 1 then {{ aam_onboard.trait_id('Frequency: once') }}
+            when purchase_stats.purchase_count < 5 then {{ aam_onboard.trait_id('Frequency: 2 to 4 times') }}
+            when purchase_stats.purchase_count >= 5 then {{ aam_onboard.trait_id('Frequency: 5 times or more') }}
         end as frequency_trait,
         case
-            when purchase_stats.spend_usd < 50 then {{ trait_id('Spend: under 50 USD') }}
-            when purchase_stats.spend_usd < 200 then {{ trait_id('Spend: 50 to 199 USD') }}
-            when purchase_stats.spend_usd >= 200 then {{ trait_id('Spend: 200 USD or more') }}
+            when purchase_stats.spend_usd < 50 then {{ aam_onboard.trait_id('Spend: under 50 USD') }}
+            when purchase_stats.spend_usd < 200 then {{ aam_onboard.trait_id('Spend: 50 to 199 USD') }}
+            when purchase_stats.spend_usd >= 200 then {{ aam_onboard.trait_id('Spend: 200 USD or more') }}
         end as spend_trait,
         case customers.loyalty_tier
-            when 'bronze' then {{ trait_id('Tier: bronze') }}
-            when 'silver' then {{ trait_id('Tier: silver') }}
-            when 'gold' then {{ trait_id('Tier: gold') }}
+            when 'bronze' then {{ aam_onboard.trait_id('Tier: bronze') }}
+            when 'silver' then {{ aam_onboard.trait_id('Tier: silver') }}
+            when 'gold' then {{ aam_onboard.trait_id('Tier: gold') }}
         end as tier_trait
     from customers
     left join purchase_stats on customers.customer_id = purchase_stats.customer_id
 ),
 
 final as (
-    {{ columns_to_signals(
+    {{ aam_onboard.columns_to_signals(
         'scores',
         'customer_id',
         ['recency_trait', 'frequency_trait', 'spend_trait', 'tier_trait'],

@@ -6,7 +6,7 @@ with emails as (
 hashed as (
     select
         customer_id,
-        {{ hashed_email('email') }} as hashed_email,
+        {{ aam_onboard.hashed_email('email') }} as hashed_email,
         updated_at
     from emails
 ),

@@ -12,9 +12,9 @@ ranked as (
             order by
                 customers.updated_at desc nulls last,
                 coalesce(customers.opted_out, true) desc nulls last,
-                {{ byte_order('customers.loyalty_tier') }},
-                {{ byte_order('customers.region') }},
-                {{ byte_order('customers.email') }}
+                {{ aam_onboard.byte_order('customers.loyalty_tier') }},
+                {{ aam_onboard.byte_order('customers.region') }},
+                {{ aam_onboard.byte_order('customers.email') }}
         ) as recency_rank
     from customers
 ),

@@ -9,7 +9,7 @@ allowed as (
 ),
 
 final as (
-    select distinct {{ id_match_key('customers.customer_id') }} as match_key
+    select distinct {{ aam_onboard.id_match_key('customers.customer_id') }} as match_key
     from customers
     left join allowed on customers.customer_id = allowed.customer_id
     where customers.customer_id is not null and allowed.customer_id is null

@@ -14,9 +14,9 @@ ranked as (
             partition by registrations.customer_id
             order by
                 registrations.registered_on desc nulls last,
-                {{ byte_order('registrations.gender') }},
+                {{ aam_onboard.byte_order('registrations.gender') }},
                 registrations.birth_year asc nulls last,
-                {{ byte_order('registrations.city') }},
+                {{ aam_onboard.byte_order('registrations.city') }},
                 registrations.wants_newsletter asc nulls last
         ) as recency_rank
     from registrations

@@ -12,7 +12,7 @@ ranked as (
         responses.*,
         row_number() over (
             partition by responses.customer_id, responses.question
-            order by responses.answered_at desc nulls last, {{ byte_order('responses.answer') }}
+            order by responses.answered_at desc nulls last, {{ aam_onboard.byte_order('responses.answer') }}
         ) as recency_rank
     from responses
     inner join customers on responses.customer_id = customers.customer_id

@@ -10,7 +10,7 @@ opted_out as (
 captures_with_key as (
     select
         captures.*,
-        {{ id_match_key('captures.customer_id') }} as match_key
+        {{ aam_onboard.id_match_key('captures.customer_id') }} as match_key
     from captures
 ),
 

@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ source('shop', 'crm_customers') }}
+    select * from {{ ref('crm_customers') }}
 ),
 
 final as (

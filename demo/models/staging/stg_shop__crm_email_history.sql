@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ source('shop', 'crm_email_history') }}
+    select * from {{ ref('crm_email_history') }}
 ),
 
 final as (

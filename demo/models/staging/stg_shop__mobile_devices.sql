@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ source('shop', 'mobile_devices') }}
+    select * from {{ ref('mobile_devices') }}
 ),
 
 final as (

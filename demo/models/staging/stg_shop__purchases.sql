@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ source('shop', 'purchases') }}
+    select * from {{ ref('purchases') }}
 ),
 
 final as (

@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ source('shop', 'registrations') }}
+    select * from {{ ref('registrations') }}
 ),
 
 final as (

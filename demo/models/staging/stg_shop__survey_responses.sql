@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ source('shop', 'survey_responses') }}
+    select * from {{ ref('survey_responses') }}
 ),
 
 final as (

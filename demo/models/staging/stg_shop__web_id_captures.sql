@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ source('shop', 'web_id_captures') }}
+    select * from {{ ref('web_id_captures') }}
 ),
 
 final as (

@@ -17,8 +17,8 @@
 with vectors as (
     {%- for email, _, expected in vectors %}
     select
-        cast({{ 'null' if email is none else text_literal(email) }} as {{ dbt.type_string() }}) as email,
-        {{ 'null' if expected is none else text_literal(expected) }} as expected
+        cast({{ 'null' if email is none else aam_onboard.text_literal(email) }} as {{ dbt.type_string() }}) as email,
+        {{ 'null' if expected is none else aam_onboard.text_literal(expected) }} as expected
     {%- if not loop.last %}
     union all
     {%- endif %}
@@ -29,7 +29,7 @@ final as (
     select
         email,
         expected,
-        {{ hashed_email('email') }} as actual
+        {{ aam_onboard.hashed_email('email') }} as actual
     from vectors
 )
 

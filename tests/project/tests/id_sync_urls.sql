@@ -9,14 +9,14 @@ with ids as (
 
 final as (
     select
-        {{ id_sync_url(58342, 'user_id') }} as actual,
+        {{ aam_onboard.id_sync_url(58342, 'user_id') }} as actual,
         'https://dpm.demdex.net/ibs:dpid=58342&dpuuid=W%2F1%20%C3%BC' as expected
     from ids
 
     union all
 
     select
-        {{ id_sync_url('58342', 'user_id', redirect='target_url') }} as actual,
+        {{ aam_onboard.id_sync_url('58342', 'user_id', redirect='target_url') }} as actual,
         'https://dpm.demdex.net/ibs:dpid=58342&dpuuid=W%2F1%20%C3%BC'
         || '&redir=https%3A%2F%2Fexample.com%2F%3Fa%3D1%26aam%3D${DD_UUID}' as expected
     from ids
@@ -24,7 +24,7 @@ final as (
     union all
 
     select
-        {{ id_sync_url(
+        {{ aam_onboard.id_sync_url(
             58342, 'user_id', redirect="'https://example.com/'", gdpr=1, gdpr_consent='consent'
         ) }} as actual,
         'https://dpm.demdex.net/ibs:dpid=58342&dpuuid=W%2F1%20%C3%BC&gdpr=1&gdpr_consent=CP-x_1.2~A'
@@ -34,14 +34,14 @@ final as (
     union all
 
     select
-        {{ id_sync_url(58342, 'user_id', gdpr=1, gdpr_consent='no_text') }} as actual,
+        {{ aam_onboard.id_sync_url(58342, 'user_id', gdpr=1, gdpr_consent='no_text') }} as actual,
         'https://dpm.demdex.net/ibs:dpid=58342&dpuuid=W%2F1%20%C3%BC' as expected
     from ids
 
     union all
 
     select
-        {{ id_sync_url(58342, 'no_text') }} as actual,
+        {{ aam_onboard.id_sync_url(58342, 'no_text') }} as actual,
         null as expected
     from ids
 )

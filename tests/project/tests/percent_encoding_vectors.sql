@@ -17,8 +17,8 @@
 with vectors as (
     {%- for plain_text, encoded_text in vectors %}
     select
-        {{ text_literal(plain_text) }} as plain_text,
-        {{ text_literal(encoded_text) }} as encoded_text
+        {{ aam_onboard.text_literal(plain_text) }} as plain_text,
+        {{ aam_onboard.text_literal(encoded_text) }} as encoded_text
     union all
     {%- endfor %}
     select
@@ -28,7 +28,7 @@ with vectors as (
 
 undecodable as (
     {%- for text in undecodable %}
-    select {{ text_literal(text) }} as encoded_text
+    select {{ aam_onboard.text_literal(text) }} as encoded_text
     {%- if not loop.last %}
     union all
     {%- endif %}
@@ -39,7 +39,7 @@ final as (
     select
         'encode' as way,
         encoded_text as expected,
-        {{ percent_encode('plain_text') }} as actual
+        {{ aam_onboard.percent_encode('plain_text') }} as actual
     from vectors
 
     union all
@@ -47,7 +47,7 @@ final as (
     select
         'decode' as way,
         plain_text as expected,
-        {{ percent_decode('encoded_text') }} as actual
+        {{ aam_onboard.percent_decode('encoded_text') }} as actual
     from vectors
 
     union all
@@ -55,14 +55,14 @@ final as (
     select
         'decode lower-case digits' as way,
         'ü/' as expected,
-        {{ percent_decode("'%c3%bc%2f'") }} as actual
+        {{ aam_onboard.percent_decode("'%c3%bc%2f'") }} as actual
 
     union all
 
     select
         'leave' as way,
         encoded_text as expected,
-        {{ percent_decode('encoded_text') }} as actual
+        {{ aam_onboard.percent_decode('encoded_text') }} as actual
     from undecodable
 )
 

@@ -1,7 +1,7 @@
 -- This build's changes, appended to the ledger of all batches: each user whose signals are not those delivered.
 {{ config(
-    materialized='ledger',
-    schema=var('aam_state_schema'),
+    materialized='appended',
+    appends_to='user_ledger',
     ledger_columns=['batch_id', 'feed', 'user_id', 'signals', 'fingerprint', 'added', 'removed', 'users_more'],
 ) }}
 with feeds as (

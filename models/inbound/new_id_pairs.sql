@@ -1,16 +1,16 @@
 -- This build's ID pairs that the destination does not have, appended to the ledger of all batches.
 {{ config(
-    materialized='ledger',
-    schema=var('aam_state_schema'),
+    materialized='appended',
+    appends_to='id_ledger',
     ledger_columns=['batch_id', 'id_sync', 'ids'],
-    pre_hook=["{{ settle_id_ledger() }}", "analyze {{ this }}", "{{ prefer_hashing() }}"],
+    pre_hook=["{{ settle_id_ledger() }}", "analyze {{ state_relation('id_ledger') }}", "{{ prefer_hashing() }}"],
 ) }}
 with id_sync_rows as (
     select * from {{ ref('id_sync_rows') }}
 ),
 
 delivered_id_lines as (
-    select * from {{ source('aam_state', 'delivered_id_lines') }}
+    select * from {{ ref('delivered_id_lines') }}
     where destination = {{ text_literal(var('destination')) }}
 ),
 
