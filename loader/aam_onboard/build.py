@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 import yaml
 
-from loader import dbt_process, output
-from loader.config import Project
-from loader.errors import ConfigError, DeliveryError, LockedError, without_values
-from loader.warehouse.duckdb import holder
+from aam_onboard import dbt_process, output
+from aam_onboard.config import Project
+from aam_onboard.errors import ConfigError, DeliveryError, LockedError, without_values
+from aam_onboard.warehouse.duckdb import holder
 
 Dbt = subprocess.Popen[str]
 
@@ -46,16 +46,36 @@ def dbt_started(project: Project, adapter: str) -> Iterator[Dbt]:
 
 def dbt_build(
     project: Project, target: str, variables: Mapping[str, object], dbt: Dbt, *, quiet: bool = False
-) -> None:
+) -> dict[str, Any]:
     """Build the whole project in dbt's `target`; dbt's own output goes to stderr.
 
-    Raises LockedError when another process has the warehouse, ConfigError when a model does not compile, and
-    DeliveryError when a model or test fails; each names the model and says dbt's first line.
+    Returns where the models are: `<package>.<name>` to schema and table. Raises LockedError when another process has
+    the warehouse, ConfigError when a model does not compile, and DeliveryError when a model or test fails; each names
+    the model and says dbt's first line.
     """
+    # Unit tests prove the SQL when it is edited (dbt build, dbt test), not the data of a run.
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--no-write-json"]
+    # dbt parses all anew when vars differ from the last time: each kind of run keeps its own, and so does the user.
+    kind = f"{target}-{variables['destination']}{'-full' if variables['full'] else ''}"
+    return _ask(dbt, arguments + _common(project, target, variables, kind), quiet=quiet)
+
+
+def dbt_places(project: Project, target: str, adapter: str) -> dict[str, Any]:
+    """Where dbt would put the models, without building them; as dbt_build says it. Raises ConfigError."""
+    with dbt_started(project, adapter) as dbt:
+        arguments = [
+            "parse",
+            "--no-write-json",
+            *_common(project, target, project.given_vars, f"{target}-parse"),
+        ]
+        return _ask(dbt, arguments, quiet=True)
+
+
+def _ask(dbt: Dbt, arguments: list[str], *, quiet: bool) -> dict[str, Any]:
     assert dbt.stdin and dbt.stdout and dbt.stderr  # noqa: S101  # they are pipes
     said: deque[str] = deque(maxlen=20)
     with suppress(BrokenPipeError):  # it has ended already, and has said why
-        dbt.stdin.write(json.dumps(_arguments(project, target, variables)) + "\n")
+        dbt.stdin.write(json.dumps(arguments) + "\n")
         dbt.stdin.flush()
     for line in dbt.stderr:
         said.append(line)
@@ -64,29 +84,20 @@ def dbt_build(
     answer = dbt.stdout.read()
     _close(dbt.stdin)
     code = dbt.wait()
-    if code == 0:
-        return
     if not answer:
         last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing")
-        raise DeliveryError(f"dbt build ended with code {code}: {last}")
-    raise _error(json.loads(answer))
+        raise DeliveryError(f"dbt {arguments[0]} ended with code {code}: {last}")
+    found = json.loads(answer)
+    if code != 0:
+        raise _error(arguments[0], found)
+    places: dict[str, Any] = found["places"]
+    return places
 
 
-def _arguments(project: Project, target: str, variables: Mapping[str, object]) -> list[str]:
+def _common(project: Project, target: str, variables: Mapping[str, object], kind: str) -> list[str]:
     root = project.root.absolute()
-    arguments = [
-        "build",
-        "--project-dir",
-        str(root),
-        "--target",
-        target,
-        "--vars",
-        _as_yaml(variables),
-    ]
-    # Unit tests prove the SQL when it is edited (dbt build, dbt test), not the data of a run.
-    arguments += ["--exclude-resource-type", "unit_test", "--no-write-json", "--no-version-check"]
-    # dbt parses all anew when vars differ from the last time: each kind of run keeps its own, and so does the user.
-    kind = f"{target}-{variables['destination']}{'-full' if variables['full'] else ''}"
+    arguments = ["--project-dir", str(root), "--target", target, "--vars", _as_yaml(variables)]
+    arguments += ["--no-version-check"]
     arguments += ["--target-path", str(project.target_path.absolute() / "aam" / quote(kind, safe=""))]
     if not os.environ.get("DBT_PROFILES_DIR") and (project.root / "profiles.yml").is_file():
         arguments += ["--profiles-dir", str(root)]
@@ -100,16 +111,16 @@ def _as_yaml(variables: Mapping[str, object]) -> str:
     ).strip()
 
 
-def _error(answer: Mapping[str, Any]) -> ConfigError | DeliveryError | LockedError:
+def _error(command: str, answer: Mapping[str, Any]) -> ConfigError | DeliveryError | LockedError:
     """What to say of dbt's answer."""
     failed, messages = answer["failed"], [node["message"] for node in answer["failed"]]
     for text in [answer["error"] or "", *messages]:
         if "Could not set lock" in text or "Conflicting lock" in text:
-            return LockedError(f"dbt build: the DuckDB file is in use by another process{holder(text)}")
+            return LockedError(f"dbt {command}: the DuckDB file is in use by another process{holder(text)}")
     if not failed:
         lines = [line.strip() for line in (answer["error"] or "it did not say why").splitlines()]
         heading, cause = lines[0], next((line for line in lines[1:] if line), "")
-        return ConfigError(f"dbt build: {heading}{cause and f': {cause}'}")
+        return ConfigError(f"dbt {command}: {heading}{cause and f': {cause}'}")
     in_the_project = all(message.startswith("Compilation Error") for message in messages)
     kind = ConfigError if in_the_project else DeliveryError
     reasons = "; ".join(f"{node['node']}: {_one_line(node['message'])}" for node in failed[:3])

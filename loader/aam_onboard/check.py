@@ -25,8 +25,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, TypeAlias, cast
 
-from loader import filenames
-from loader.errors import AamError, ConfigError, DeliveryError
+from aam_onboard import filenames
+from aam_onboard.errors import AamError, ConfigError, DeliveryError
 
 if TYPE_CHECKING:
     import duckdb
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from loader.config import Limits, Rule, Rules
+    from aam_onboard.config import Limits, Rule, Rules
 
 Counter_ = Literal["format_errors", "invalid_aam_id", "invalid_device_id"]
 
@@ -593,7 +593,7 @@ def _opener(
         return None
     if isinstance(path, io.BytesIO):
         raise ConfigError(f"{name}: PGP can't be decrypted from memory; give the file by its path")
-    from loader.encryption import decrypt_stream
+    from aam_onboard.encryption import decrypt_stream
 
     @contextmanager
     def decrypted() -> Iterator[BinaryIO]:

@@ -8,16 +8,17 @@ import logging
 import os
 import signal
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from loader import output
-from loader.errors import AamError, ConfigError
+from aam_onboard import output
+from aam_onboard.errors import AamError, ConfigError
 
 if TYPE_CHECKING:
-    from loader.delivery import Options, Report
+    from aam_onboard.delivery import Options, Report
 
 app = typer.Typer(
     name="aam",
@@ -31,7 +32,7 @@ app = typer.Typer(
 
 def _given(param: typer.CallbackParam, value: Any) -> Any:
     """An option as it is, unless it is empty or no text: `--to "$DEST"` without DEST is not the default destination."""
-    from loader.reading import is_text
+    from aam_onboard.reading import is_text
 
     for text in value if isinstance(value, (list, tuple)) else [value]:
         if text == "":
@@ -84,6 +85,33 @@ LogFormat = Annotated[
 ]
 
 
+class Engine(str, Enum):
+    """The warehouse of a new project."""
+
+    duckdb = "duckdb"
+    postgres = "postgres"
+
+
+@app.command()
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where the project is or shall be.")
+    ] = Path(),
+    warehouse: Annotated[
+        Engine, typer.Option("--warehouse", help="The default target of a new project.")
+    ] = Engine.duckdb,
+    example: Annotated[bool, typer.Option("--example", help="With a shop's models and data.")] = False,
+) -> None:
+    """Make a project, or add to a dbt project what it lacks; nothing is overwritten.
+
+    Example: aam init shop --example
+    """
+    from aam_onboard.init import init_project, next_commands
+
+    changes = init_project(folder, warehouse=warehouse.value, example=example)
+    output.show_init(changes, next_commands(folder))
+
+
 @app.command()
 def run(
     project_dir: ProjectDir = Path(),
@@ -104,7 +132,7 @@ def run(
     Example: aam run --to production
     """
     output.start_logging(log_format)
-    from loader.run import build_and_deliver, find_place
+    from aam_onboard.run import build_and_deliver, find_place
 
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
@@ -132,15 +160,16 @@ def plan(
 
     Example: aam plan --rejected crm_traits
     """
-    from loader import state
-    from loader.plan import make_plan
-    from loader.run import find_place, looking
+    from aam_onboard import state
+    from aam_onboard.plan import make_plan
+    from aam_onboard.run import find_place, located, looking
 
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     if rejected is not None and rejected not in place.project.feed_names:
         place.project.select([rejected], "--rejected")
         raise ConfigError(f"--rejected {rejected}: one feed at a time")
+    place = located(place)
     with looking(place) as warehouse:
         plans = make_plan(warehouse, place.project, feeds, full=full)
         samples = state.rejected_samples(warehouse, place.project, rejected) if rejected else []
@@ -173,13 +202,14 @@ def deliver(
     Example: aam deliver --select crm_traits --to beta
     """
     output.start_logging(log_format)
-    from loader import delivery
-    from loader.run import deliver_built, find_place, locked
+    from aam_onboard import delivery
+    from aam_onboard.run import deliver_built, find_place, located, locked
 
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     with output.progress() as on_progress:
         options = _options(full, check, force, force_feed, on_progress, place.project.select)
+        place = located(place)
         if abandon is not None:
             with locked(place, feeds, options) as held:
                 given_up = delivery.abandon(held, abandon)
@@ -208,12 +238,13 @@ def status(
     Example: aam status --refresh --to production
     """
     output.start_logging(log_format)
-    from loader import delivery, state
-    from loader.run import find_place, looking, opened
-    from loader.warehouse import beside_others
+    from aam_onboard import delivery, state
+    from aam_onboard.run import find_place, located, looking, opened
+    from aam_onboard.warehouse import beside_others
 
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
+    place = located(place)
     if refresh:
         with beside_others(place.warehouse), opened(place, delivery.Options()) as reached:
             state.require_build(reached.warehouse, place.project)
@@ -265,8 +296,8 @@ def check(
 
     Example: aam check 'out/*/*/*.gz' --errors refused.tsv
     """
-    from loader.check import CheckReport, check_file, check_files, find_files
-    from loader.config import load_project
+    from aam_onboard.check import CheckReport, check_file, check_files, find_files
+    from aam_onboard.config import load_project
 
     if errors is not None and errors.is_file() and not overwrite:
         raise ConfigError(f"--errors {errors}: the file is there already; name another, or add --overwrite")
@@ -315,8 +346,8 @@ def id_sync_url(
 
     Example: aam id-sync-url --dpid 58342 --id B00123
     """
-    from loader.config import load_project
-    from loader.id_sync_url import id_sync_url as make_url
+    from aam_onboard.config import load_project
+    from aam_onboard.id_sync_url import id_sync_url as make_url
 
     project = load_project(project_dir)
     output.say(
@@ -360,7 +391,7 @@ def main() -> None:
 def _options(
     full: bool, check: bool | None, force: bool, force_feed: list[str] | None, on_progress: Any, select: Any
 ) -> Options:
-    from loader.delivery import Options
+    from aam_onboard.delivery import Options
 
     force_feeds = tuple(select(force_feed, "--force-feed")) if force_feed else ()
     return Options(full, check, force, force_feeds, on_progress)
@@ -376,7 +407,7 @@ def _require_set(*names: str) -> None:
 def _variables(text: str) -> dict[str, object]:
     import json
 
-    from loader.reading import parse_yaml, shown
+    from aam_onboard.reading import parse_yaml, shown
 
     found = parse_yaml(text, f"--vars {shown(text)}")
     try:

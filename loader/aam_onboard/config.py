@@ -24,10 +24,12 @@ from pydantic import (
     model_validator,
 )
 
-from loader.destinations.settings import DestinationSettings, parse_destination
-from loader.errors import ConfigError
-from loader.filenames import MAX_DIGITS
-from loader.reading import (
+from aam_onboard.destinations.settings import DestinationSettings, parse_destination
+from aam_onboard.errors import ConfigError
+from aam_onboard.filenames import MAX_DIGITS
+from aam_onboard.package import NAME as PACKAGE
+from aam_onboard.package import package_settings
+from aam_onboard.reading import (
     LocalPath,
     LocalText,
     Number,
@@ -40,6 +42,7 @@ from loader.reading import (
     render,
     shown,
 )
+from aam_onboard.relations import Relations
 
 PROJECT_FILE = "dbt_project.yml"
 DESTINATIONS_FILE = "destinations.yml"
@@ -256,12 +259,13 @@ class Project(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     root: Path
+    name: str
     profile: str
-    inbound_schema: str
-    identity_schema: str
+    macro_paths: list[str]
     target_path: Path
     vars: Vars
     given_vars: dict[str, Any] = {}  # of --vars: in `vars` already; dbt is told them
+    relations: Relations = Relations()
 
     @property
     def rules(self) -> Rules:
@@ -323,28 +327,9 @@ class _ProjectFile(SomeSettings):
     name: Text
     profile: Text | None = None
     model_paths: list[Text] = Field(default=["models"], validation_alias="model-paths")
+    macro_paths: list[Text] = Field(default=["macros"], validation_alias="macro-paths")
     target_path: Text = Field(default="target", validation_alias="target-path")
-    models: dict[str, Any] | None = None
     vars: dict[str, Any] | None = None
-
-
-class _Folder(SomeSettings):
-    """The settings of a folder of models."""
-
-    custom_schema: Text | None = Field(None, validation_alias=AliasChoices("+schema", "schema"))
-
-
-class _Folders(_Folder):
-    """The settings of the project's models."""
-
-    inbound: _Folder | None = None
-    identity: _Folder | None = None
-
-    def schema_of(self, folder: Literal["inbound", "identity"], given: Mapping[str, Any]) -> str:
-        """Where dbt puts the models of a folder: the nearest schema counts; dbt knows of vars only those of --vars."""
-        own: _Folder | None = getattr(self, folder)
-        schema = (own and own.custom_schema) or self.custom_schema or folder
-        return str(render(schema, f"{PROJECT_FILE}: schema of {folder}", variables=given)).strip()
 
 
 def merge_vars(package: str, layers: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -371,17 +356,16 @@ def load_project(root: Path, given: Mapping[str, Any] | None = None) -> Project:
         )
     file = read_as(_ProjectFile, raw, PROJECT_FILE)
     layer = file.vars or {}
-    read_as(dict[str, Any], layer.get(file.name) or {}, PROJECT_FILE, "vars", file.name)
-    merged = merge_vars(file.name, [layer], given or {})
-    folders = read_as(_Folders, (file.models or {}).get(file.name) or {}, PROJECT_FILE, "models", file.name)
+    read_as(dict[str, Any], layer.get(PACKAGE) or {}, PROJECT_FILE, "vars", PACKAGE)
+    merged = merge_vars(PACKAGE, [package_settings()["vars"], layer], given or {})
     target_path = os.environ.get("DBT_TARGET_PATH") or render(
         file.target_path, f"{PROJECT_FILE}: target-path"
     )
     project = Project(
         root=root,
+        name=file.name,
         profile=render(file.profile, f"{PROJECT_FILE}: profile") or file.name,
-        inbound_schema=folders.schema_of("inbound", given or {}),
-        identity_schema=folders.schema_of("identity", given or {}),
+        macro_paths=file.macro_paths,
         target_path=root / target_path,
         vars=read_as(Vars, merged, f"{PROJECT_FILE} with --vars" if given else PROJECT_FILE, "vars"),
         given_vars=dict(given or {}),
@@ -521,6 +505,8 @@ def load_destination(project: Project, name: str | None) -> tuple[str, Destinati
 
 class _WarehouseSettings(SomeSettings):
     """A target of profiles.yml. Keys that only a build needs (threads, keep_open, …) are left to dbt."""
+
+    schema_name: str = Field(default="", validation_alias="schema")
 
     @model_validator(mode="before")
     @classmethod

@@ -55,13 +55,26 @@ def _listen(orders: queue.SimpleQueue[list[str]]) -> None:
 
 
 def _answer(result: Any) -> dict[str, Any]:
-    """`error`: why dbt could not run at all; `failed`: the models and tests that failed, with dbt's messages."""
+    """`error`: why dbt could not run at all; `failed`: the models and tests that failed, with dbt's messages;
+    `places`: schema and name of the package's models and of those that they read, by `<package>.<name>`."""
+    found = result.result
     failed = [
         {"node": node.node.name, "message": node.message or "failed"}
-        for node in getattr(result.result, "results", [])
+        for node in getattr(found, "results", [])
         if str(node.status) in ("error", "fail")
     ]
-    return {"error": str(result.exception) if result.exception else None, "failed": failed}
+    # of a build, what it ran; of a parse, all that there is
+    nodes = {one.node.unique_id: one.node for one in getattr(found, "results", [])} | getattr(
+        found, "nodes", {}
+    )
+    ours = {name: node for name, node in nodes.items() if node.package_name == "aam_onboard"}
+    read = {name for node in ours.values() for name in node.depends_on.nodes}
+    places = {
+        f"{node.package_name}.{node.name}": (node.schema, node.alias)
+        for name, node in nodes.items()
+        if node.resource_type in ("model", "seed", "snapshot") and (name in ours or name in read)
+    }
+    return {"error": str(result.exception) if result.exception else None, "failed": failed, "places": places}
 
 
 if __name__ == "__main__":

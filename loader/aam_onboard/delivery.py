@@ -22,22 +22,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
-from loader import state
-from loader.config import Project
-from loader.destinations import CannotListError, Stored
-from loader.destinations.common import sha256_of
-from loader.errors import AamError, ConfigError, DeliveryError, GuardError, MissingTableError
-from loader.filenames import FileName, IdSyncName, InboundName, picked_up_names
-from loader.state import Batch, Delivery, DeliveryFile
+from aam_onboard import state
+from aam_onboard.config import Project
+from aam_onboard.destinations import CannotListError, Stored
+from aam_onboard.destinations.common import sha256_of
+from aam_onboard.errors import AamError, ConfigError, DeliveryError, GuardError, MissingTableError
+from aam_onboard.filenames import FileName, IdSyncName, InboundName, picked_up_names
+from aam_onboard.state import Batch, Delivery, DeliveryFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from loader.check import FileReport
-    from loader.destinations import Destination, DestinationSettings
-    from loader.encryption import Encryption
-    from loader.files import Part
-    from loader.warehouse import Warehouse
+    from aam_onboard.check import FileReport
+    from aam_onboard.destinations import Destination, DestinationSettings
+    from aam_onboard.encryption import Encryption
+    from aam_onboard.files import Part
+    from aam_onboard.warehouse import Warehouse
 
 log = logging.getLogger("aam")
 
@@ -435,10 +435,10 @@ def _fail(
 def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
     """The batch's lines, as write_parts takes them; of this batch alone, for another may be built meanwhile."""
     if delivery.kind == "data":
-        file_lines = state.outbox_table(run.project, "file_lines")
+        file_lines = state.table(run.project, "file_lines")
         sql = f"select line, lines from {file_lines} where feed = $1 and batch_id = $2"
     else:
-        id_sync_lines = state.outbox_table(run.project, "id_sync_lines")
+        id_sync_lines = state.table(run.project, "id_sync_lines")
         sql = (
             f"select ids || chr(10) as line, 1 as lines from {id_sync_lines}"
             " where id_sync = $1 and batch_id = $2"
@@ -451,7 +451,7 @@ def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
 
 def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFile]:
     """Export the batch's lines, a file at a time; only files of a split delivery are numbered."""
-    from loader.files import write_parts
+    from aam_onboard.files import write_parts
 
     limits = run.project.vars.limits
     run.options.on_progress(delivery.feed, "expected", delivery.lines, 0)
@@ -527,7 +527,7 @@ def _send(run: Run, feed: str, file: DeliveryFile, begun: Callable[[], None] = l
 
 
 def _part(file: DeliveryFile) -> Part:
-    from loader.files import Part
+    from aam_onboard.files import Part
 
     return Part(Path(file.spool_path), file.lines, file.bytes, file.plain_bytes, file.sha256)
 
@@ -537,15 +537,15 @@ def _checks(run: Run) -> bool:
 
 
 def _check(run: Run, file: DeliveryFile, path: Path) -> None:
-    from loader.check import check_file
+    from aam_onboard.check import check_file
 
     _require_ok(check_file(path, file.name, run.project.rules))
 
 
 def _check_before_encryption(run: Run, delivery: Delivery) -> None:
     """Check the lines in a reading of their own: encrypted, nobody here could, and plain text touches no disk."""
-    from loader.check import check_text
-    from loader.files import BatchText
+    from aam_onboard.check import check_text
+    from aam_onboard.files import BatchText
 
     @contextmanager
     def opened() -> Iterator[BinaryIO]:

@@ -23,10 +23,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, ClassVar, Literal, cast
 
-from loader.errors import AamError, ConfigError, DeliveryError
+from aam_onboard.errors import AamError, ConfigError, DeliveryError
 
 if TYPE_CHECKING:
-    from loader.destinations.settings import EncryptSettings
+    from aam_onboard.destinations.settings import EncryptSettings
 
 _OLDEST_GPG = (2, 2)
 _LARGEST_KEY_FILE = 10_000_000

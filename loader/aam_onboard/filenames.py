@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NoReturn, cast, get_args
 
-from loader.errors import AamError
+from aam_onboard.errors import AamError
 
 Mode = Literal["sync", "overwrite"]
 Extension = Literal["", "gz", "gpg", "pgp"]

@@ -23,13 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from loader.errors import AamError, DeliveryError
+from aam_onboard.errors import AamError, DeliveryError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from _typeshed import WriteableBuffer
 
-    from loader.encryption import Encryption
+    from aam_onboard.encryption import Encryption
 
 # What a killed run leaves behind in its directory; nothing else has such a name.
 UNFINISHED = ".part-*.tmp"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from loader.config import DataSource, Rules
-from loader.errors import ConfigError
+from aam_onboard.config import DataSource, Rules
+from aam_onboard.errors import ConfigError
 
 ENDPOINT = "https://dpm.demdex.net/ibs:"
 # Audience Manager puts the AAM UUID in its place, so it must stand in the redirect as it is.

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from loader.check import CheckReport
-    from loader.config import Project, Rules
-    from loader.delivery import Outcome, Report
-    from loader.plan import FeedPlan
-    from loader.state import Delivery, DeliveryFile
+    from aam_onboard.check import CheckReport
+    from aam_onboard.config import Project, Rules
+    from aam_onboard.delivery import Outcome, Report
+    from aam_onboard.init import Change
+    from aam_onboard.plan import FeedPlan
+    from aam_onboard.state import Delivery, DeliveryFile
 
 
 class LogFormat(str, Enum):
@@ -132,7 +133,7 @@ def progress() -> Iterator[Callable[[str, Literal["expected", "written", "sent"]
 
     While it is drawn, all else that goes to stderr is written above it.
     """
-    from loader.delivery import no_progress
+    from aam_onboard.delivery import no_progress
 
     if not sys.stderr.isatty() or _log_format is LogFormat.json:
         yield no_progress
@@ -271,6 +272,19 @@ def _print_paragraph(console: Console, room: int, columns: Sequence[str], row: S
             else:
                 lines.append(f"{column} {cell}")
     console.print(Padding(Text("\n".join(lines), overflow="fold"), (0, 0, 0, 2)))
+
+
+def show_init(changes: Sequence[Change], next_commands: Sequence[str]) -> None:
+    """What was done, a line a file, and what to call next."""
+    for change in changes:
+        head, *rest = change.what.splitlines() or [""]
+        say(f"{change.kind:<8}  {change.path}{': ' if head else ''}{head}")
+        for line in rest:
+            say(f"          {line}")
+    say("")
+    say("Next:")
+    for command in next_commands:
+        say(f"  {command}")
 
 
 def show_plan(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from loader import state
-from loader.config import Project
-from loader.delivery import guard_verdict, refusal_of_full, require_full
-from loader.state import Batch
-from loader.warehouse import Warehouse
+from aam_onboard import state
+from aam_onboard.config import Project
+from aam_onboard.delivery import guard_verdict, refusal_of_full, require_full
+from aam_onboard.state import Batch
+from aam_onboard.warehouse import Warehouse
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pydantic import (
     ValidationError,
 )
 
-from loader.errors import ConfigError
+from aam_onboard.errors import ConfigError
 
 # Far beyond what a person writes, far below what makes a reader run out of stack or memory.
 _LARGEST_FILE = 4 * 1024 * 1024

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loader import state
-from loader.build import dbt_build, dbt_started
-from loader.config import (
+from aam_onboard import state
+from aam_onboard.build import dbt_build, dbt_places, dbt_started
+from aam_onboard.config import (
     DuckDBSettings,
     PostgresSettings,
     Project,
@@ -18,11 +19,15 @@ from loader.config import (
     load_project,
     load_warehouse,
 )
-from loader.delivery import FeedError, Options, Report, Run, deliver, finish_open, sweep_spool
-from loader.destinations import Destination, DestinationSettings, open_destination
-from loader.encryption import Encryption, prepare_encryption
-from loader.errors import AamError, ConfigError
-from loader.warehouse import Warehouse, beside_others, lock_feeds, open_warehouse
+from aam_onboard.delivery import FeedError, Options, Report, Run, deliver, finish_open, sweep_spool
+from aam_onboard.destinations import Destination, DestinationSettings, open_destination
+from aam_onboard.encryption import Encryption, prepare_encryption
+from aam_onboard.errors import AamError, ConfigError
+from aam_onboard.relations import Relations, keep_relations, kept_relations
+from aam_onboard.warehouse import Warehouse, beside_others, lock_feeds, open_warehouse
+from aam_onboard.warehouse.duckdb import require_file
+
+log = logging.getLogger("aam")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,10 @@ LEAST_ENCRYPTED_SPLIT = 1_000_000
 def find_place(
     root: Path, target: str | None, to: str | None, variables: Mapping[str, Any] | None = None
 ) -> Place:
-    """Read all configuration; `variables` go before its own. Raises ConfigError that names the file and the key."""
+    """Read all configuration; `variables` go before its own. Raises ConfigError that names the file and the key.
+
+    Where models lie is not known yet: see `located`.
+    """
     project = load_project(root, variables)
     target_name, warehouse = load_warehouse(project, target)
     name, destination = load_destination(project, to)
@@ -54,6 +62,25 @@ def find_place(
             f" encrypts: each file is a gpg of its own; set it to {LEAST_ENCRYPTED_SPLIT:,} or more"
         )
     return Place(project, target_name, warehouse, name, destination)
+
+
+def located(place: Place) -> Place:
+    """The place with the relations that dbt makes of the models; dbt is asked where nothing is kept that still holds.
+
+    Raises ConfigError for a project that dbt can't read, or before anything is built.
+    """
+    if isinstance(place.warehouse, DuckDBSettings):
+        require_file(place.warehouse.path)
+    relations = kept_relations(place.project, place.target, place.warehouse)
+    if relations is None:
+        log.info("asking dbt where it puts the models of target %s", place.target)
+        places = dbt_places(place.project, place.target, place.warehouse.type)
+        relations = keep_relations(place.project, place.target, place.warehouse, places)
+    return _with(place, relations)
+
+
+def _with(place: Place, relations: Relations) -> Place:
+    return replace(place, project=place.project.model_copy(update={"relations": relations}))
 
 
 @contextmanager
@@ -104,7 +131,8 @@ def build_and_deliver(
         before = _finish_before_build(place, feeds, options)
         stopped = {error.feed for error in before.errors if isinstance(error, FeedError)}
         try:
-            dbt_build(place.project, place.target, build_vars, dbt, quiet=quiet)
+            places = dbt_build(place.project, place.target, build_vars, dbt, quiet=quiet)
+            place = _with(place, keep_relations(place.project, place.target, place.warehouse, places))
             with opened(place, options) as run:
                 report = deliver(run, [feed for feed in feeds if feed not in stopped])
                 sweep_spool(run)
@@ -136,6 +164,7 @@ def _finish_before_build(place: Place, feeds: list[str], options: Options) -> Re
         # nothing to finish, but a wrong key or bucket is told before the build rather than after it
         with _proven_destination(place):
             return Report()
+    place = located(place)
     with opened(place, options) as run:
         if state.is_built(run.warehouse, place.project):
             return finish_open(run, feeds)

@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, TypeVar
 
-from loader.config import Project
-from loader.errors import AamError, ConfigError, LockedError, MissingTableError
-from loader.warehouse import Warehouse, quoted
+from aam_onboard.config import Project
+from aam_onboard.errors import AamError, ConfigError, LockedError, MissingTableError
+from aam_onboard.warehouse import Warehouse, quoted
 
 Status = Literal["exporting", "uploading", "delivered", "failed", "abandoned"]
 # Deliveries that the next one of the same feed has to deal with first.
@@ -102,14 +102,9 @@ def _by_bytes(column: str) -> str:
     return f'{column} collate "C" asc nulls last'
 
 
-def outbox_table(project: Project, name: str) -> str:
-    """A model of the outbox as SQL names it."""
-    return quoted(project.inbound_schema, name)
-
-
-def _table(project: Project, name: str) -> str:
-    """A table of the state, likewise."""
-    return quoted(project.vars.aam_state_schema, name)
+def table(project: Project, name: str) -> str:
+    """A model of the package as SQL names it: the outbox, the state, and what is made from them."""
+    return quoted(*project.relations.place(name))
 
 
 def _columns(kind: type[Row]) -> str:
@@ -122,16 +117,15 @@ def _now() -> datetime:
 
 def is_built(warehouse: Warehouse, project: Project) -> bool:
     """Whether a dbt build has made the outbox and the state."""
-    return warehouse.has_table(project.inbound_schema, "batches") and warehouse.has_table(
-        project.vars.aam_state_schema, "deliveries"
-    )
+    return all(warehouse.has_table(*project.relations.place(name)) for name in ("batches", "deliveries"))
 
 
 def require_build(warehouse: Warehouse, project: Project) -> None:
     """Raise ConfigError unless a dbt build has made the outbox and the state."""
     if not is_built(warehouse, project):
+        batches = ".".join(project.relations.place("batches"))
         raise ConfigError(
-            f"nothing has been built in target {warehouse.name} yet ({project.inbound_schema}.batches is missing);"
+            f"nothing has been built in target {warehouse.name} yet ({batches} is missing);"
             " run `aam run`, or `dbt build`"
         )
 
@@ -141,7 +135,7 @@ def read_batches(warehouse: Warehouse, project: Project, feeds: Sequence[str]) -
 
     Raises ConfigError for a feed that the last build did not know.
     """
-    sql = f"select {_columns(Batch)} from {outbox_table(project, 'batches')}"
+    sql = f"select {_columns(Batch)} from {table(project, 'batches')}"
     built = {row["feed"]: Batch(**row) for row in warehouse.rows(sql)}
     for feed in feeds:
         if feed not in built:
@@ -151,15 +145,18 @@ def read_batches(warehouse: Warehouse, project: Project, feeds: Sequence[str]) -
 
 def require_whole_build(warehouse: Warehouse, project: Project, batches: Sequence[Batch]) -> None:
     """Raise ConfigError when the outbox's tables come from different builds, LockedError while dbt builds them."""
-    schema = project.inbound_schema
+    batches_table = ".".join(project.relations.place("batches"))
     expected = {batch.batch_id for batch in batches}
-    for table in ("trait_rows", "user_lines", "file_lines", "rejected_rows", "id_sync_rows", "id_sync_lines"):
+    for name in ("trait_rows", "user_lines", "file_lines", "rejected_rows", "id_sync_rows", "id_sync_lines"):
         try:
-            found = warehouse.rows(f"select batch_id from {outbox_table(project, table)} limit 1")
+            found = warehouse.rows(f"select batch_id from {table(project, name)} limit 1")
         except MissingTableError:
-            raise torn(warehouse, f"{schema}.{table} is missing") from None
+            raise torn(warehouse, f"{'.'.join(project.relations.place(name))} is missing") from None
         if {row["batch_id"] for row in found} - expected:
-            raise torn(warehouse, f"{schema}.{table} and {schema}.batches come from different builds")
+            raise torn(
+                warehouse,
+                f"{'.'.join(project.relations.place(name))} and {batches_table} come from different builds",
+            )
     for batch in batches:
         _require_written_down(warehouse, project, batch)
 
@@ -168,7 +165,7 @@ def _require_written_down(warehouse: Warehouse, project: Project, batch: Batch) 
     """What a delivery can't write down, it must not send."""
     changes = batch.signals_added + batch.signals_removed
     ledger, feed = ("user_ledger", "feed") if batch.kind == "data" else ("id_ledger", "id_sync")
-    sql = f"select 1 as there from {_table(project, ledger)} where batch_id = $1 and {feed} = $2"
+    sql = f"select 1 as there from {table(project, ledger)} where batch_id = $1 and {feed} = $2"
     if changes and not warehouse.rows(f"{sql} limit 1", [batch.batch_id, batch.feed]):
         raise torn(warehouse, f"{ledger} knows nothing of the {changes:,} changes of feed {batch.feed}")
 
@@ -185,7 +182,7 @@ def rejected_reasons(warehouse: Warehouse, project: Project) -> dict[str, dict[s
     """Rejected rows by feed and reason."""
     reasons: dict[str, dict[str, int]] = {}
     sql = (
-        f"select feed, reason, count(*) as n from {outbox_table(project, 'rejected_rows')}"
+        f"select feed, reason, count(*) as n from {table(project, 'rejected_rows')}"
         f" group by feed, reason order by {_by_bytes('feed')}, n desc nulls last, {_by_bytes('reason')}"
     )
     for row in warehouse.rows(sql):
@@ -201,7 +198,7 @@ def rejected_samples(
     return warehouse.rows(
         "select reason, user_id, signal_key, signal_value from ("
         f" select *, row_number() over (partition by reason order by {order}) as place"
-        f" from {outbox_table(project, 'rejected_rows')} where feed = $1) as numbered"
+        f" from {table(project, 'rejected_rows')} where feed = $1) as numbered"
         f" where place <= {int(limit)} order by {_by_bytes('reason')}, place asc nulls last",
         [feed],
     )
@@ -209,24 +206,31 @@ def rejected_samples(
 
 def id_mismatches(warehouse: Warehouse, project: Project) -> list[dict[str, Any]]:
     """The model id_mismatch_summary, where the project has it: data source, kind of difference, users, share."""
-    schema, model = project.identity_schema, "id_mismatch_summary"
-    if not warehouse.has_table(schema, model):
+    if not _is_there(warehouse, project, "id_mismatch_summary"):
         return []
     return warehouse.rows(
-        f"select * from {quoted(schema, model)}"
+        f"select * from {table(project, 'id_mismatch_summary')}"
         f" order by users desc nulls last, dpid asc nulls last, {_by_bytes('kind')}"
     )
+
+
+def _is_there(warehouse: Warehouse, project: Project, name: str) -> bool:
+    """Whether a model that a project may switch off has been built."""
+    place = project.relations.find(name)
+    return place is not None and warehouse.has_table(*place)
 
 
 def letter_cases(warehouse: Warehouse, project: Project) -> dict[str, list[dict[str, Any]]]:
     """Keys and values that a feed spells in more than one letter case, by feed: part (key, value), spellings → rows."""
     found: dict[str, list[dict[str, Any]]] = {}
-    if not warehouse.has_table(project.inbound_schema, "letter_case_variants"):
+    if not _is_there(warehouse, project, "letter_case_variants"):
         return found
     of: dict[tuple[str, ...], dict[str, int]] = {}
     for row in warehouse.rows(
         "select feed, part, signal_key, folded, spelling, n"
-        f" from {project.inbound_schema}.letter_case_variants order by feed, part desc, signal_key, folded, n desc"
+        f" from {table(project, 'letter_case_variants')}"
+        f" order by feed asc nulls last, part desc nulls last, {_by_bytes('signal_key')}, {_by_bytes('folded')},"
+        f" n desc nulls last, {_by_bytes('spelling')}"
     ):
         of.setdefault((row["feed"], row["part"], row["signal_key"], row["folded"]), {})[row["spelling"]] = (
             row["n"]
@@ -253,17 +257,18 @@ def synced_share(warehouse: Warehouse, project: Project, batch: Batch) -> float 
     ]
     if not syncs or (source is not None and source.cross_device):
         return None
-    schema = project.vars.aam_state_schema
+    id_lines, sets = table(project, "delivered_id_lines"), table(project, "delivered_sets")
     synced = " union ".join(
-        f"select split_part(ids, chr(9), {place}) as user_id from {schema}.delivered_id_lines"
+        f"select split_part(ids, chr(9), {place}) as user_id from {id_lines}"
         f" where destination = $2 and id_sync = ${number}"
         for number, (_, place) in enumerate(syncs, start=4)
     )
     [row] = warehouse.rows(
-        f"with changed as (select user_id, signals from {schema}.user_ledger where feed = $1 and batch_id = $3),"
+        f"with changed as (select user_id, signals from {table(project, 'user_ledger')}"
+        " where feed = $1 and batch_id = $3),"
         " users as ("
-        f" select user_id from {schema}.delivered_sets where feed = $1 and destination = $2"
-        " and not exists (select 1 from changed where changed.user_id = delivered_sets.user_id)"
+        f" select user_id from {sets} as sets where feed = $1 and destination = $2"
+        " and not exists (select 1 from changed where changed.user_id = sets.user_id)"
         " union all select user_id from changed where signals <> ''),"
         f" synced as ({synced})"
         " select count(*) as users, count(synced.user_id) as synced"
@@ -296,7 +301,7 @@ def read_deliveries(
             conditions.append(f"{column} in ({found})" if values else "false")
             parameters.extend(values)
     sql = (
-        f"select {_columns(Delivery)} from {_table(project, 'deliveries')}"
+        f"select {_columns(Delivery)} from {table(project, 'deliveries')}"
         f" where {' and '.join(conditions)} order by started_at desc nulls last, {_by_bytes('delivery_id')}"
     )
     if limit is not None:
@@ -306,14 +311,14 @@ def read_deliveries(
 
 def find_delivery(warehouse: Warehouse, project: Project, delivery_id: str) -> Delivery | None:
     """The delivery with this ID."""
-    sql = f"select {_columns(Delivery)} from {_table(project, 'deliveries')} where delivery_id = $1"
+    sql = f"select {_columns(Delivery)} from {table(project, 'deliveries')} where delivery_id = $1"
     return next((Delivery(**row) for row in warehouse.rows(sql, [delivery_id])), None)
 
 
 def read_files(warehouse: Warehouse, project: Project, delivery_id: str) -> list[DeliveryFile]:
     """The files of a delivery in the order of their splits, superseded ones included."""
     sql = (
-        f"select {_columns(DeliveryFile)} from {_table(project, 'delivery_files')}"
+        f"select {_columns(DeliveryFile)} from {table(project, 'delivery_files')}"
         f" where delivery_id = $1 order by split asc nulls last, {_by_bytes('name')}"
     )
     return [DeliveryFile(**row) for row in warehouse.rows(sql, [delivery_id])]
@@ -332,7 +337,7 @@ def opposite_users(warehouse: Warehouse, project: Project, earlier: Delivery, ba
 
     An overwrite replaces whole sets, so there every common user counts.
     """
-    ledger = _table(project, "signal_ledger")
+    ledger = table(project, "signal_ledger")
     whole_sets = "overwrite" in (earlier.mode, batch.mode)
     same_signal = (
         ""
@@ -387,12 +392,12 @@ def begin(
     with warehouse.transaction():
         # A build forgets batches that never left. Either it sees this delivery, or we see that it did.
         try:
-            warehouse.hold([_table(project, "user_ledger"), _table(project, "id_ledger")])
+            warehouse.hold([table(project, "user_ledger"), table(project, "id_ledger")])
         except LockedError:
             # no question more in this transaction: PostgreSQL answers none after an error
             raise LockedError("dbt is building the outbox anew; wait for it, then deliver") from None
         _require_written_down(warehouse, project, batch)
-        _insert(warehouse, _table(project, "deliveries"), vars(delivery))
+        _insert(warehouse, table(project, "deliveries"), vars(delivery))
         _event(warehouse, project, delivery, "exporting", detail="forced" if forced else None)
     return delivery
 
@@ -404,11 +409,11 @@ def restart(
     timestamp = _free_timestamp(warehouse, project, delivery.feed, file_root)
     with warehouse.transaction():
         warehouse.execute(
-            f"update {_table(project, 'delivery_files')} set status = 'superseded' where delivery_id = $1",
+            f"update {table(project, 'delivery_files')} set status = 'superseded' where delivery_id = $1",
             [delivery.delivery_id],
         )
         warehouse.execute(
-            f"update {_table(project, 'deliveries')} set status = 'exporting', reason = null, file_timestamp = $2,"
+            f"update {table(project, 'deliveries')} set status = 'exporting', reason = null, file_timestamp = $2,"
             " file_root = $3, changed_at = $4, holder = $5 where delivery_id = $1",
             [delivery.delivery_id, timestamp, file_root(timestamp), _now(), _holder()],
         )
@@ -432,7 +437,7 @@ def move(
     """
     with warehouse.transaction():
         warehouse.execute(
-            f"update {_table(project, 'deliveries')}"
+            f"update {table(project, 'deliveries')}"
             " set status = $2, reason = $3, changed_at = $4, holder = $5"
             + ("" if uncertain is None else f", uncertain = {str(uncertain).lower()}")
             + " where delivery_id = $1 and status <> 'delivered'",
@@ -445,7 +450,7 @@ def move(
 def add_file(warehouse: Warehouse, project: Project, delivery: Delivery, file: DeliveryFile) -> None:
     """Record a made file; from now on it may stand at the destination."""
     with warehouse.transaction():
-        _insert(warehouse, _table(project, "delivery_files"), vars(file))
+        _insert(warehouse, table(project, "delivery_files"), vars(file))
         _event(warehouse, project, delivery, "made", file=file)
 
 
@@ -455,7 +460,7 @@ def mark_uploaded(
     """Record that a file stands verified at the destination."""
     with warehouse.transaction():
         warehouse.execute(
-            f"update {_table(project, 'delivery_files')} set status = 'uploaded', uploaded_at = $2"
+            f"update {table(project, 'delivery_files')} set status = 'uploaded', uploaded_at = $2"
             " where name = $1",
             [file.name, _now()],
         )
@@ -465,7 +470,7 @@ def mark_uploaded(
 def mark_picked_up(warehouse: Warehouse, project: Project, name: str, when: datetime) -> None:
     """Record when Audience Manager was seen to have picked a file up."""
     warehouse.execute(
-        f"update {_table(project, 'delivery_files')} set picked_up_at = $2 where name = $1",
+        f"update {table(project, 'delivery_files')} set picked_up_at = $2 where name = $1",
         [name, when],
     )
 
@@ -474,7 +479,7 @@ def read_events(warehouse: Warehouse, project: Project, delivery_id: str) -> lis
     """The story of a delivery: happened_at, event, detail, file_name, lines, bytes, seconds."""
     return warehouse.rows(
         "select happened_at, event, detail, file_name, lines, bytes, seconds"
-        f" from {_table(project, 'delivery_events')} where delivery_id = $1"
+        f" from {table(project, 'delivery_events')} where delivery_id = $1"
         " order by happened_at asc nulls last",
         [delivery_id],
     )
@@ -483,8 +488,7 @@ def read_events(warehouse: Warehouse, project: Project, delivery_id: str) -> lis
 def _free_timestamp(
     warehouse: Warehouse, project: Project, feed: str, file_root: Callable[[int], str]
 ) -> int:
-    table = _table(project, "deliveries")
-    sql = f"select 1 as taken from {table} where file_root = $1 or delivery_id = $2"
+    sql = f"select 1 as taken from {table(project, 'deliveries')} where file_root = $1 or delivery_id = $2"
     timestamp = int(time.time())
     while warehouse.rows(sql, [file_root(timestamp), f"{feed}-{timestamp}"]):
         timestamp += 1
@@ -493,7 +497,7 @@ def _free_timestamp(
 
 def _after_all_others(warehouse: Warehouse, project: Project) -> datetime:
     """Now, or just after the latest delivery began: their order is the state, whatever a host's clock says."""
-    rows = warehouse.rows(f"select max(started_at) as latest from {_table(project, 'deliveries')}")
+    rows = warehouse.rows(f"select max(started_at) as latest from {table(project, 'deliveries')}")
     latest: datetime | None = rows[0]["latest"]
     return max(_now(), latest + timedelta(microseconds=1)) if latest else _now()
 
@@ -526,7 +530,7 @@ def _event(
         "bytes": file.bytes if file else None,
         "seconds": seconds,
     }
-    _insert(warehouse, _table(project, "delivery_events"), values)
+    _insert(warehouse, table(project, "delivery_events"), values)
 
 
 def _holder() -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
-from loader.destinations.settings import (
+from aam_onboard.destinations.settings import (
     DestinationSettings,
     DirectorySettings,
     FtpSettings,
@@ -20,10 +20,10 @@ from loader.destinations.settings import (
     SftpSettings,
     parse_destination,
 )
-from loader.errors import DeliveryError
+from aam_onboard.errors import DeliveryError
 
 if TYPE_CHECKING:
-    from loader.files import Part
+    from aam_onboard.files import Part
 
 __all__ = [
     "CannotListError",
@@ -89,18 +89,18 @@ def open_destination(name: str, settings: DestinationSettings) -> Destination:
     """The destination for these settings; it connects when it is first used. Only its kind is imported."""
     match settings:
         case DirectorySettings():
-            from loader.destinations.directory import Directory
+            from aam_onboard.destinations.directory import Directory
 
             return Directory(name, settings)
         case S3Settings():
-            from loader.destinations.s3 import S3
+            from aam_onboard.destinations.s3 import S3
 
             return S3(name, settings)
         case SftpSettings():
-            from loader.destinations.sftp import open_sftp
+            from aam_onboard.destinations.sftp import open_sftp
 
             return open_sftp(name, settings)
         case FtpSettings():
-            from loader.destinations.ftp import open_ftp
+            from aam_onboard.destinations.ftp import open_ftp
 
             return open_ftp(name, settings)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loader.errors import DeliveryError
+from aam_onboard.errors import DeliveryError
 
 if TYPE_CHECKING:
-    from loader.files import Part
+    from aam_onboard.files import Part
 
 BLOCK = 1024 * 1024
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from loader.destinations import CannotListError, Stored
-from loader.destinations.common import (
+from aam_onboard.destinations import CannotListError, Stored
+from aam_onboard.destinations.common import (
     blocks,
     check_part,
     checked_key,
@@ -21,12 +21,12 @@ from loader.destinations.common import (
     sha256_of,
     temporary_name,
 )
-from loader.destinations.settings import DirectorySettings
-from loader.errors import DeliveryError
-from loader.files import make_private_folder, sync_folder
+from aam_onboard.destinations.settings import DirectorySettings
+from aam_onboard.errors import DeliveryError
+from aam_onboard.files import make_private_folder, sync_folder
 
 if TYPE_CHECKING:
-    from loader.files import Part
+    from aam_onboard.files import Part
 
 # What a file system answers that can't give a file a second name: other device, no such feature, too many.
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from loader.destinations.common import BLOCK, OnBytes, blocks, reason
-from loader.destinations.remote import Entry, Remote, ServerFault, ServerRefusal, secret
-from loader.destinations.settings import IMPLICIT_FTPS_PORT, FtpSettings
-from loader.errors import ConfigError, DeliveryError
+from aam_onboard.destinations.common import BLOCK, OnBytes, blocks, reason
+from aam_onboard.destinations.remote import Entry, Remote, ServerFault, ServerRefusal, secret
+from aam_onboard.destinations.settings import IMPLICIT_FTPS_PORT, FtpSettings
+from aam_onboard.errors import ConfigError, DeliveryError
 
 # The command is not there, or not in this form.
 _UNKNOWN_COMMAND = ("500", "501", "502", "504")

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote
 
-from loader.destinations import CannotListError, Stored
-from loader.destinations.common import (
+from aam_onboard.destinations import CannotListError, Stored
+from aam_onboard.destinations.common import (
     BLOCK,
     OnBytes,
     check_part,
@@ -26,11 +26,11 @@ from loader.destinations.common import (
     is_temporary_name,
     temporary_name,
 )
-from loader.destinations.settings import FtpSettings, SftpSettings
-from loader.errors import ConfigError, DeliveryError
+from aam_onboard.destinations.settings import FtpSettings, SftpSettings
+from aam_onboard.errors import ConfigError, DeliveryError
 
 if TYPE_CHECKING:
-    from loader.files import Part
+    from aam_onboard.files import Part
 
 # How much of an interrupted upload is read back and compared before more is appended. Before a write is acknowledged
 # no more than this can be under way (SSH's window is 2 MiB), so that no gap can lie further up.

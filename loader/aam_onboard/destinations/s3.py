@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loader.destinations import CannotListError, Stored
-from loader.destinations.common import BLOCK, OnBytes, check_part, checked_key, reason, sha256_of
-from loader.destinations.settings import S3Settings
-from loader.errors import AamError, ConfigError, DeliveryError
+from aam_onboard.destinations import CannotListError, Stored
+from aam_onboard.destinations.common import BLOCK, OnBytes, check_part, checked_key, reason, sha256_of
+from aam_onboard.destinations.settings import S3Settings
+from aam_onboard.errors import AamError, ConfigError, DeliveryError
 
 if TYPE_CHECKING:
     from botocore.config import Config
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
-    from loader.files import Part
+    from aam_onboard.files import Part
 
 _NOT_THERE = {"404", "NoSuchKey", "NotFound"}
 # HEAD has no body: 400 and 403 hide wrong, expired and insufficient credentials alike.

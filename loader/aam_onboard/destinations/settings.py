@@ -14,9 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
-from loader.errors import ConfigError
-from loader.filenames import object_key, partner_name_problem
-from loader.reading import SECRET_KEYS, Flag, LocalPath, Seconds, Settings, Text, Whole, from_text
+from aam_onboard.errors import ConfigError
+from aam_onboard.filenames import object_key, partner_name_problem
+from aam_onboard.reading import SECRET_KEYS, Flag, LocalPath, Seconds, Settings, Text, Whole, from_text
 
 Environment = Literal["production", "beta"]
 

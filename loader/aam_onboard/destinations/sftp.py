@@ -21,10 +21,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loader.destinations.common import BLOCK, OnBytes, reason
-from loader.destinations.remote import Entry, Remote, ServerFault, ServerRefusal, secret
-from loader.destinations.settings import SftpSettings
-from loader.errors import ConfigError, DeliveryError
+from aam_onboard.destinations.common import BLOCK, OnBytes, reason
+from aam_onboard.destinations.remote import Entry, Remote, ServerFault, ServerRefusal, secret
+from aam_onboard.destinations.settings import SftpSettings
+from aam_onboard.errors import ConfigError, DeliveryError
 
 if TYPE_CHECKING:
     import paramiko

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from loader.config import DuckDBSettings, PostgresSettings
+    from aam_onboard.config import DuckDBSettings, PostgresSettings
 
 
 class Warehouse(Protocol):
@@ -75,10 +75,10 @@ def open_warehouse(
     the server refuses the credentials.
     """
     if settings.type == "duckdb":
-        from loader.warehouse.duckdb import DuckDBWarehouse
+        from aam_onboard.warehouse.duckdb import DuckDBWarehouse
 
         return DuckDBWarehouse(name, settings, read_only=read_only)
-    from loader.warehouse.postgres import PostgresWarehouse
+    from aam_onboard.warehouse.postgres import PostgresWarehouse
 
     return PostgresWarehouse(name, settings)
 
@@ -86,7 +86,7 @@ def open_warehouse(
 def beside_others(settings: DuckDBSettings | PostgresSettings) -> AbstractContextManager[None]:
     """Held by who only looks, before the warehouse is opened; raises LockedError when that is not possible now."""
     if settings.type == "duckdb":
-        from loader.warehouse.duckdb import shared_lock
+        from aam_onboard.warehouse.duckdb import shared_lock
 
         return shared_lock(settings.path)
     return nullcontext()
@@ -100,9 +100,9 @@ def lock_feeds(
     To be taken before the warehouse is opened: an open DuckDB file would be in the way of the dbt of another run.
     """
     if settings.type == "duckdb":
-        from loader.warehouse.duckdb import file_lock
+        from aam_onboard.warehouse.duckdb import file_lock
 
         return file_lock(settings.path)
-    from loader.warehouse.postgres import advisory_locks
+    from aam_onboard.warehouse.postgres import advisory_locks
 
     return advisory_locks(name, settings, feeds)

@@ -16,15 +16,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from loader.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
-from loader.warehouse import Warehouse
+from aam_onboard.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
+from aam_onboard.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from dbt.adapters.duckdb.credentials import DuckDBCredentials
     from duckdb import DuckDBPyConnection
 
-    from loader.config import DuckDBSettings
+    from aam_onboard.config import DuckDBSettings
 
 # What `settings: {memory_limit: …}` of the profile goes before. Enough for the longest lines; see _let_go, too.
 MEMORY_LIMIT = "1GB"
@@ -38,6 +38,12 @@ KEEP_BYTES = 12_000_000
 WAIT_SECONDS = 60
 
 
+def require_file(path: str) -> None:
+    """Raise ConfigError where no dbt has made the file yet."""
+    if not Path(path).is_file():
+        raise ConfigError(f"{path} is not there: nothing has been built; run `aam run` or `dbt build`")
+
+
 class DuckDBWarehouse(Warehouse):
     """A DuckDB file."""
 
@@ -46,10 +52,7 @@ class DuckDBWarehouse(Warehouse):
 
         self.name = name
         self._path = settings.path
-        if not Path(settings.path).is_file():
-            raise ConfigError(
-                f"{settings.path} is not there: nothing has been built; run `aam run` or `dbt build`"
-            )
+        require_file(settings.path)
         self._settings = {"memory_limit": MEMORY_LIMIT, **settings.settings}
         self._memory_limit = self._settings["memory_limit"]
         self._credentials = _dbts_credentials(settings)

@@ -10,13 +10,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from loader.errors import AamError, ConfigError, DeliveryError, LockedError, MissingTableError, without_values
-from loader.warehouse import Warehouse
+from aam_onboard.errors import (
+    AamError,
+    ConfigError,
+    DeliveryError,
+    LockedError,
+    MissingTableError,
+    without_values,
+)
+from aam_onboard.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from loader.config import PostgresSettings
+    from aam_onboard.config import PostgresSettings
 
 # Bytes of a record batch that the driver aims at.
 BATCH_BYTES = 2 * 1024 * 1024
