@@ -99,6 +99,8 @@ OTHER_MODELS = {
     "int_customers": "select user_id as customer_id from raw.captures",
 }
 
+PIXELS = {"int_customers": {"dpid": DPID, "column": "customer_id"}}
+
 # A change of 1 %: one signal of every hundredth user is another one now.
 CHANGE = f"""
 update raw.signals
@@ -145,7 +147,7 @@ class Bench:
             **os.environ,
             **self.environment,
             "DBT_PROFILES_DIR": str(self.folder),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'loader'}",
         }
 
     def sql(self, *statements: str) -> None:
@@ -246,35 +248,42 @@ class Bench:
 def make_project(
     folder: Path, engine: str, environment: dict[str, str], outputs: dict[str, dict], *, whole: bool = False
 ) -> Bench:
-    """A copy of this project's SQL with the bench's feed, taxonomy and destinations; `whole`: with every model."""
+    """A project with the bench's feed, taxonomy and destinations that uses the package; `whole`: with every model."""
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "models" / "feeds").mkdir(parents=True)
     (folder / "seeds").mkdir()
-    shutil.copytree(ROOT / "macros", folder / "macros")
-    shutil.copytree(ROOT / "models" / "inbound", folder / "models" / "inbound")
-    shutil.copy(ROOT / "seeds" / "_seeds.yml", folder / "seeds")
+    (folder / "dbt_packages").mkdir()
+    (folder / "dbt_packages" / "aam_onboard").symlink_to(ROOT)
+    (folder / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(ROOT)}]}))
+    shutil.copytree(ROOT / "demo" / "macros", folder / "macros")
+    shutil.copy(ROOT / "demo" / "seeds" / "_seeds.yml", folder / "seeds")
     (folder / "models" / "feeds" / f"{FEED}.sql").write_text(FEED_SQL)
     if whole:
-        shutil.copytree(ROOT / "models" / "identity", folder / "models" / "identity")
         for name, sql in OTHER_MODELS.items():
             (folder / "models" / f"{name}.sql").write_text(f"{sql}\n")
     rows = [f"{1000000 + n},Trait {n},{DPID},onboarded,{n}" for n in range(TRAITS)]
     header = "trait_id,trait_name,dpid,trait_type,description"
     (folder / "seeds" / "traits.csv").write_text("\n".join([header, *rows, ""]))
 
-    project = yaml.safe_load((ROOT / "dbt_project.yml").read_text())
-    project["seeds"]["aam_onboard"].pop("demo", None)
-    for unused in ("staging", "intermediate", *([] if whole else ["identity"])):
-        project["models"]["aam_onboard"].pop(unused, None)
+    project = yaml.safe_load((ROOT / "demo" / "dbt_project.yml").read_text())
+    project["seeds"] = {}
+    project["models"] = {
+        "shop": {"feeds": {"+schema": "feeds"}},
+        "aam_onboard": {"identity": {"+enabled": whole}},
+    }
     feeds = {FEED: {"dpid": DPID, "id_type": "dpuuid", "mode": "sync"}}
     if whole:
         feeds["bench_profile"] = {"dpid": 58344, "id_type": "dpuuid", "mode": "overwrite"}
+    limits = yaml.safe_load((ROOT / "dbt_project.yml").read_text())["vars"]["limits"]
     project["vars"] |= {"feeds": feeds, "id_syncs": ID_SYNCS if whole else {}}
-    project["vars"]["limits"] |= {"split_bytes": SPLIT_BYTES}
+    project["vars"] |= {
+        "id_sync_pixels": PIXELS if whole else {},
+        "limits": limits | {"split_bytes": SPLIT_BYTES},
+    }
     (folder / "dbt_project.yml").write_text(yaml.safe_dump(project, sort_keys=False))
 
-    profiles = yaml.safe_load((ROOT / "profiles.yml").read_text())
-    duckdb_output = profiles["aam_onboard"]["outputs"]["duckdb"]
+    profiles = yaml.safe_load((ROOT / "demo" / "profiles.yml").read_text())
+    duckdb_output = profiles["shop"]["outputs"]["duckdb"]
     duckdb_output["settings"] = {**duckdb_output.get("settings", {}), "memory_limit": "3GB"}
     (folder / "profiles.yml").write_text(yaml.safe_dump(profiles))
     local = {"type": "directory", "path": "out", "partner_name": "bench"}

@@ -44,7 +44,7 @@ def write_then_upload(database: str, folder: str, split_bytes: str, endpoint: st
     import boto3
     import duckdb
 
-    from loader.files import write_parts
+    from aam_onboard.files import write_parts
 
     connection = duckdb.connect(database, read_only=True)
     connection.execute("set preserve_insertion_order = false")

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from outbox import Outbox
 
 PROJECT = Path(__file__).parents[1]
-COPIED = ("dbt_project.yml", "profiles.yml", "destinations.yml", "models", "macros", "seeds", "tests/dbt")
+DEMO = PROJECT / "demo"
+COPIED = ("dbt_project.yml", "profiles.yml", "destinations.yml", "models", "macros", "seeds")
 Engine = Literal["duckdb", "postgres"]
 Stage = Literal["seeded", "built", "delivered", "changed"]
 
@@ -116,8 +117,8 @@ class Workspace:
 
     def build(self, **variables: object) -> None:
         """What `aam run` does before it delivers."""
-        from loader.build import dbt_build, dbt_started
-        from loader.config import load_project
+        from aam_onboard.build import dbt_build, dbt_started
+        from aam_onboard.config import load_project
 
         with pytest.MonkeyPatch.context() as patch:
             for name in os.environ:
@@ -154,9 +155,10 @@ class Workspace:
             connection.close()
 
     def vars(self, change: Callable[[dict[str, Any]], object]) -> None:
-        """Change the vars of dbt_project.yml."""
+        """Change the vars of dbt_project.yml, those too that are the package's defaults."""
         path = self.root / "dbt_project.yml"
         settings = yaml.safe_load(path.read_text())
+        settings["vars"] = all_vars(settings["vars"])
         change(settings["vars"])
         path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
@@ -195,6 +197,32 @@ class Workspace:
         )
         rows = self.sql(f"select user_id, signal_key, signal_value from feeds.{feed}")
         return set(rows) - set(rejected)
+
+
+def all_vars(own: dict[str, Any]) -> dict[str, Any]:
+    """A project's vars over the package's defaults."""
+    defaults: dict[str, Any] = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+    return defaults | own
+
+
+# Tests change the demo's tables in the warehouse; a build must not put them back.
+_SEED_ONCE = """
+{% materialization seed, default %}
+    {%- if this.schema == 'raw' and load_cached_relation(this) -%}
+        {%- do store_result('agate_table', response='OK', agate_table=load_agate_table()) -%}
+        {% call noop_statement('main', 'there already') %}{% endcall %}
+        {{ return({'relations': [this]}) }}
+    {%- endif -%}
+    {{ return(dbt.materialization_seed_default()) }}
+{% endmaterialization %}
+"""
+
+
+def install_package(root: Path) -> None:
+    """What `dbt deps` does for a project of a test."""
+    (root / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(PROJECT)}]}))
+    (root / "dbt_packages").mkdir()
+    (root / "dbt_packages" / "aam_onboard").symlink_to(PROJECT)
 
 
 def lines_of(file: Path) -> list[str]:
@@ -305,9 +333,11 @@ class _Stages:
         root = self._folder / stage
         if stage == "seeded":
             for name in COPIED:
-                source, target = PROJECT / name, root / name
+                source, target = DEMO / name, root / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+            install_package(root)
+            (root / "macros" / "seed_once.sql").write_text(_SEED_ONCE)
             if self._host:
                 _on_server(
                     self._host,
@@ -315,7 +345,7 @@ class _Stages:
                     f"create database {_DATABASE}",
                 )
             workspace = self._workspace(root)
-            dbt = [sys.executable, "-m", "dbt.cli.main", "--quiet", "seed", "--vars", "demo: true"]
+            dbt = [sys.executable, "-m", "dbt.cli.main", "--quiet", "seed"]
             seeded = subprocess.run(
                 dbt, cwd=root, env=workspace.env(), capture_output=True, text=True, check=False
             )

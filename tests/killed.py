@@ -42,9 +42,9 @@ def around(owner: Any, name: str, label: str) -> None:
 
 
 def main() -> None:
-    from loader import cli, delivery, files, run
-    from loader.warehouse.duckdb import DuckDBWarehouse
-    from loader.warehouse.postgres import PostgresWarehouse
+    from aam_onboard import cli, delivery, files, run
+    from aam_onboard.warehouse.duckdb import DuckDBWarehouse
+    from aam_onboard.warehouse.postgres import PostgresWarehouse
 
     around(DuckDBWarehouse, "execute", "statement")
     around(PostgresWarehouse, "execute", "statement")

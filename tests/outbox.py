@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
+from conftest import DEMO, all_vars, install_package
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-
-PROJECT = Path(__file__).parents[1]
 
 LIMITS = {"line_bytes": 120, "lines_per_user": 3, "device_ids_per_user": 3, "user_ids_per_device": 2}
 FEEDS = {
@@ -366,35 +365,29 @@ def _literal(text: str | None) -> str:
 
 def _write_project(root: Path) -> None:
     root.mkdir(parents=True)
-    for folder in ("macros", "models/inbound"):
-        shutil.copytree(PROJECT / folder, root / folder)
-    (root / "tests" / "dbt").mkdir(parents=True)
-    for test in (
-        "no_line_beyond_the_limits.sql",
-        "every_reason_is_explained.sql",
-        "warn_of_letter_case.sql",
-        "warn_of_one_id.sql",
-    ):
-        shutil.copy(PROJECT / "tests" / "dbt" / test, root / "tests" / "dbt")
-    shutil.copy(PROJECT / "destinations.yml", root)
-    profiles = yaml.safe_load((PROJECT / "profiles.yml").read_text())
+    install_package(root)
+    shutil.copytree(DEMO / "macros", root / "macros")
+    shutil.copy(DEMO / "destinations.yml", root)
+    profiles = yaml.safe_load((DEMO / "profiles.yml").read_text())
     # a profile may turn DuckDB's order round; nothing may hang on it
     order = {"default_order": "desc", "default_null_order": "nulls_first"}
-    profiles["aam_onboard"]["outputs"]["duckdb"]["settings"] = order
+    profiles["shop"]["outputs"]["duckdb"]["settings"] = order
     (root / "profiles.yml").write_text(yaml.safe_dump(profiles))
-    project = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())
+    project = yaml.safe_load((DEMO / "dbt_project.yml").read_text())
+    project["vars"] = all_vars(project["vars"])
     project["vars"]["limits"] |= LIMITS
-    project["vars"] |= {"feeds": FEEDS, "id_syncs": ID_SYNCS}
+    project["vars"] |= {"feeds": FEEDS, "id_syncs": ID_SYNCS, "id_sync_pixels": {}}
     project["vars"]["rules"] += _MORE_RULES
     project["vars"]["data_sources"][61207] = {"name": "A partner", "id_type": "dpuuid"}
-    project["models"]["aam_onboard"] = {
-        name: project["models"]["aam_onboard"][name] for name in ("feeds", "inbound")
+    project["models"] = {
+        "shop": {"feeds": {"+schema": "feeds"}},
+        "aam_onboard": {"identity": {"+enabled": False}},
     }
     del project["seeds"]
     (root / "dbt_project.yml").write_text(yaml.safe_dump(project, allow_unicode=True, sort_keys=False))
     (root / "seeds").mkdir()
     (root / "seeds" / "traits.csv").write_text(TAXONOMY)
-    shutil.copy(PROJECT / "seeds" / "_seeds.yml", root / "seeds")
-    (root / "models" / "feeds").mkdir()
+    shutil.copy(DEMO / "seeds" / "_seeds.yml", root / "seeds")
+    (root / "models" / "feeds").mkdir(parents=True)
     for table in _RAW_TABLES:
         (root / "models" / "feeds" / f"{table}.sql").write_text(f"select * from raw.{table}\n")

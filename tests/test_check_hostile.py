@@ -26,10 +26,10 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from loader import check as check_module
-from loader.check import check_file, check_text
-from loader.config import Rules
-from loader.errors import AamError
+from aam_onboard import check as check_module
+from aam_onboard.check import check_file, check_text
+from aam_onboard.config import Rules
+from aam_onboard.errors import AamError
 
 ROOT = Path(__file__).parent.parent
 OWN = "ftp_dpm_58342_1700000000.sync"
@@ -42,9 +42,9 @@ CHECK = """
     import json, re, sys
     from pathlib import Path
     import yaml
-    from loader.check import check_file
-    from loader.config import Rules
-    from loader.errors import AamError
+    from aam_onboard.check import check_file
+    from aam_onboard.config import Rules
+    from aam_onboard.errors import AamError
 
     settings = yaml.safe_load(Path("dbt_project.yml").read_text(encoding="utf-8"))["vars"]
     rules = Rules.model_validate({name: settings[name] for name in ("limits", "id_types", "rules")})

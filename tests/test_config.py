@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import PROJECT
+from conftest import DEMO, all_vars
 
-from loader.config import (
+from aam_onboard.config import (
     DuckDBSettings,
     PostgresSettings,
     Retries,
@@ -17,10 +17,11 @@ from loader.config import (
     load_project,
     load_warehouse,
 )
-from loader.errors import ConfigError
+from aam_onboard.errors import ConfigError
 
 Change = Callable[[dict[str, Any]], object]
-GOOD = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())
+GOOD = yaml.safe_load((DEMO / "dbt_project.yml").read_text())
+GOOD["vars"] = all_vars(GOOD["vars"])
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     for name in [*GOOD["vars"]["feeds"], *GOOD["vars"]["id_syncs"]]:
         (tmp_path / "models" / "feeds" / f"{name}.sql").touch()
     for name in ("profiles.yml", "destinations.yml"):
-        (tmp_path / name).write_text((PROJECT / name).read_text())
+        (tmp_path / name).write_text((DEMO / name).read_text())
     return tmp_path
 
 
@@ -246,7 +247,10 @@ def test_warehouse_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (name, settings) == (
         "duckdb",
         DuckDBSettings(
-            type="duckdb", path=str(folder / "warehouse.duckdb"), retries=Retries(connect_attempts=2)
+            type="duckdb",
+            path=str(folder / "warehouse.duckdb"),
+            schema="main",
+            retries=Retries(connect_attempts=2),
         ),
     )
     monkeypatch.setenv("AAM_PG_HOST", "db.example.com")
@@ -261,11 +265,11 @@ def test_warehouse_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("AAM_PG_PORT", "none")
     with pytest.raises(ConfigError, match=r"postgres.port: `none`"):
         load_warehouse(project, "postgres")
-    (folder / "profiles.yml").write_text("aam_onboard: {target: x, outputs: {x: {type: mysql}}}")
+    (folder / "profiles.yml").write_text("shop: {target: x, outputs: {x: {type: mysql}}}")
     with pytest.raises(ConfigError, match=r"x.type: mysql is no supported warehouse; use duckdb or postgres"):
         load_warehouse(project, None)
     (folder / "profiles.yml").write_text("other: {}")
-    with pytest.raises(ConfigError, match="no profile aam_onboard"):
+    with pytest.raises(ConfigError, match="no profile shop"):
         load_warehouse(project, None)
 
 

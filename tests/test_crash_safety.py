@@ -22,7 +22,7 @@ from conftest import AWS, NO_CHECK, Bucket, Stage, Workspace, process
 from servers import FtpServer, SftpServer, ftp_server, sftp_server
 from test_encryption import Keyring
 
-from loader.filenames import parse
+from aam_onboard.filenames import parse
 
 Prepare = Callable[[Stage], Workspace]
 KILLER = Path(__file__).with_name("killed.py")
@@ -407,7 +407,7 @@ def test_torn_and_stale_builds_are_refused(workspace: Prepare) -> None:
 FORGET = "delete from aam_state.user_ledger where batch_id not in (select batch_id from aam_state.deliveries)"
 FORGETTING = f"""
 import sys
-from loader import cli, state
+from aam_onboard import cli, state
 free_timestamp = state._free_timestamp
 def forgotten_meanwhile(warehouse, *more):
     warehouse.execute({FORGET!r})

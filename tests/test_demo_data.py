@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
-SEEDS = PROJECT / "seeds" / "demo"
+DEMO = Path(__file__).parents[1] / "demo"
+SEEDS = DEMO / "seeds" / "shop"
 
 
 def test_seeds_are_what_the_script_makes(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_seeds_are_what_the_script_makes(tmp_path: Path) -> None:
         for row in purchases:
             day = row["purchased_on"].replace("-", "")
             file.write(f" {row['customer_id']} 0001 {day} {row['cds']:>2} {row['amount_usd']:>7}\r\n")
-    script = PROJECT / "scripts" / "make_demo_data.py"
+    script = DEMO / "make_demo_data.py"
     subprocess.run([sys.executable, script, sample, "--out", tmp_path / "made"], check=True)
 
     made = {path.name: path.read_bytes() for path in (tmp_path / "made").iterdir()}

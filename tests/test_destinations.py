@@ -35,10 +35,10 @@ from servers import (
     sftp_server,
 )
 
-from loader.destinations import CannotListError, Destination, open_destination, parse_destination
-from loader.destinations.common import temporary_name
-from loader.errors import AamError, ConfigError, DeliveryError
-from loader.files import Part
+from aam_onboard.destinations import CannotListError, Destination, open_destination, parse_destination
+from aam_onboard.destinations.common import temporary_name
+from aam_onboard.errors import AamError, ConfigError, DeliveryError
+from aam_onboard.files import Part
 
 MIB = 1024 * 1024
 NAME = "ftp_dpm_58342_1700000000.sync.gz"
@@ -353,9 +353,9 @@ def test_directory_reads_a_copy_back(
 REFUSED = """
 import os, resource, sys
 from pathlib import Path
-from loader.destinations import open_destination, parse_destination
-from loader.errors import DeliveryError
-from loader.files import Part
+from aam_onboard.destinations import open_destination, parse_destination
+from aam_onboard.errors import DeliveryError
+from aam_onboard.files import Part
 
 def no_link(*_):
     raise OSError(18, "Invalid cross-device link")
@@ -823,8 +823,8 @@ def test_s3_a_failed_multipart_upload_leaves_no_parts(
 KILLED = """
 import sys
 from pathlib import Path
-from loader.destinations import open_destination, parse_destination
-from loader.files import Part
+from aam_onboard.destinations import open_destination, parse_destination
+from aam_onboard.files import Part
 settings = parse_destination("there", {"type": "s3", "partner_name": "acme", "bucket": "clients",
     "endpoint_url": sys.argv[1], "part_size": 5 * 2**20, "max_concurrency": 1})
 open_destination("there", settings).put(Part(Path(sys.argv[2]), 1, 16 * 2**20, 1, "0" * 64), sys.argv[3])
@@ -1815,7 +1815,7 @@ def test_relative_paths_begin_at_the_project(tmp_path: Path) -> None:
 
 def test_opening_imports_only_its_kind() -> None:
     code = (
-        "import sys; from loader.destinations import open_destination, parse_destination as p; "
+        "import sys; from aam_onboard.destinations import open_destination, parse_destination as p; "
         "open_destination('x', p('x', {'type': 'directory', 'path': 'o', 'partner_name': 'a'})); "
         "print([m for m in ('boto3', 'botocore', 'paramiko', 'ftplib', 'pyarrow') if m in sys.modules])"
     )

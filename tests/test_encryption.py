@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from test_files import batch, endless, run, tiny_disk, users  # noqa: F401
 
-from loader.encryption import Encryption, decrypt_stream, prepare_encryption
-from loader.errors import AamError, ConfigError, DeliveryError
-from loader.files import Part, write_part, write_parts
+from aam_onboard.encryption import Encryption, decrypt_stream, prepare_encryption
+from aam_onboard.errors import AamError, ConfigError, DeliveryError
+from aam_onboard.files import Part, write_part, write_parts
 
 pytestmark = pytest.mark.skipif(shutil.which("gpg") is None, reason="needs gpg (apt-get install gnupg)")
 
@@ -357,9 +357,9 @@ def test_closing_the_iterator_ends_gpg(encryption, tmp_path, no_homes_left):
 ENDLESS = """
 import sys
 from pathlib import Path
-from loader.encryption import prepare_encryption
-from loader.errors import DeliveryError
-from loader.files import write_part
+from aam_onboard.encryption import prepare_encryption
+from aam_onboard.errors import DeliveryError
+from aam_onboard.files import write_part
 from test_encryption import Settings
 from test_files import endless
 encryption = prepare_encryption(Settings("modern@example.com", Path(sys.argv[2])))
@@ -438,8 +438,8 @@ MEMORY = r"""
 import re, resource, sys
 from itertools import repeat
 from pathlib import Path
-from loader.encryption import prepare_encryption
-from loader.files import write_part
+from aam_onboard.encryption import prepare_encryption
+from aam_onboard.files import write_part
 from test_encryption import Settings
 from test_files import batch, users
 encryption = prepare_encryption(Settings("modern@example.com", Path(sys.argv[2])))

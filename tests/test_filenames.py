@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader.filenames import FileNameError, IdSyncName, InboundName, object_key, parse, picked_up_names
+from aam_onboard.filenames import FileNameError, IdSyncName, InboundName, object_key, parse, picked_up_names
 
 NOW = 1700000000
 SAID = re.compile("prefix|DPID|timestamp|mode|split number|extension|the (file )?name")

@@ -23,8 +23,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loader.errors import DeliveryError
-from loader.files import UNFINISHED, Part, write_part, write_parts
+from aam_onboard.errors import DeliveryError
+from aam_onboard.files import UNFINISHED, Part, write_part, write_parts
 
 HUGE = 10**12
 
@@ -297,8 +297,8 @@ def run(script: str, *arguments: object, **options) -> subprocess.Popen[bytes]:
 ENDLESS = """
 import sys
 from pathlib import Path
-from loader.errors import DeliveryError
-from loader.files import write_parts
+from aam_onboard.errors import DeliveryError
+from aam_onboard.files import write_parts
 from test_files import endless
 told = False
 def progress(lines, plain):
@@ -363,7 +363,7 @@ MEMORY = r"""
 import re, sys
 from itertools import islice
 from pathlib import Path
-from loader.files import write_parts
+from aam_onboard.files import write_parts
 import pyarrow as pa
 from test_files import users
 text = "".join(users(20_000)).encode()
@@ -393,7 +393,7 @@ def test_many_processes_write_into_one_directory(tmp_path):
     script = """
     import sys
     from pathlib import Path
-    from loader.files import write_part
+    from aam_onboard.files import write_part
     from test_files import batch, users
     print(write_part([batch(users(2000, int(sys.argv[2])))], Path(sys.argv[1])).path)
     """

@@ -6,12 +6,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
-from conftest import AWS, NO_CHECK, PROJECT, Bucket, Stage, Workspace
+from conftest import AWS, DEMO, NO_CHECK, Bucket, Stage, Workspace
 
-from loader.config import Guards, load_project
-from loader.delivery import guard_verdict
-from loader.filenames import picked_up_names
-from loader.state import Batch
+from aam_onboard.config import Guards, load_project
+from aam_onboard.delivery import guard_verdict
+from aam_onboard.filenames import picked_up_names
+from aam_onboard.state import Batch
 
 Prepare = Callable[[Stage], Workspace]
 FEEDS = ["crm_traits", "crm_profile", "ios_traits", "android_traits"]
@@ -61,7 +61,7 @@ BATCH = Batch(
     ],
 )
 def test_each_guard_at_its_limit(changes: dict[str, Any], said: str | None) -> None:
-    verdict = guard_verdict(load_project(PROJECT), dataclasses.replace(BATCH, **changes))
+    verdict = guard_verdict(load_project(DEMO), dataclasses.replace(BATCH, **changes))
     if said is None:
         assert verdict == []
     else:
@@ -70,7 +70,7 @@ def test_each_guard_at_its_limit(changes: dict[str, Any], said: str | None) -> N
 
 def test_nothing_allows_an_emptied_feed() -> None:
     """Not even shares of 1: an upstream table that came up empty must never erase an audience."""
-    project = load_project(PROJECT)
+    project = load_project(DEMO)
     lenient = Guards(max_removed=1, max_shrink=1, max_rejected=1)
     feeds = {name: feed.model_copy(update={"guard": lenient}) for name, feed in project.vars.feeds.items()}
     project = project.model_copy(update={"vars": project.vars.model_copy(update={"feeds": feeds})})

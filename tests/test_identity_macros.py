@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-PROJECT = Path(__file__).parents[1]
+PROJECT = Path(__file__).parent / "project"
 MACROS = """
-{{ percent_encode('plain') }} as encoded,
-{{ percent_decode('plain') }} as decoded,
-{{ percent_decode(percent_encode('plain')) }} as round_trip,
-{{ id_sync_url(58342, 'plain', redirect='plain') }} as url,
-{{ hashed_email('plain') }} as hashed_email,
-{{ id_match_key('plain') }} as match_key
+{{ aam_onboard.percent_encode('plain') }} as encoded,
+{{ aam_onboard.percent_decode('plain') }} as decoded,
+{{ aam_onboard.percent_decode(aam_onboard.percent_encode('plain')) }} as round_trip,
+{{ aam_onboard.id_sync_url(58342, 'plain', redirect='plain') }} as url,
+{{ aam_onboard.hashed_email('plain') }} as hashed_email,
+{{ aam_onboard.id_match_key('plain') }} as match_key
 """
 SPACES = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f\x85 \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
@@ -196,13 +196,13 @@ def test_other_ids_have_another_key(run: Callable, text: str) -> None:
 )
 def test_consent_parameters_only_together(engine: Engine, arguments: str, message: str) -> None:
     assert message in engine.fails_with(
-        "compile", "--inline", f"select {{{{ id_sync_url(1, 'id', {arguments}) }}}}"
+        "compile", "--inline", f"select {{{{ aam_onboard.id_sync_url(1, 'id', {arguments}) }}}}"
     )
 
 
 def test_unknown_trait_name_stops_the_query(engine: Engine) -> None:
     assert engine.dbt("seed", "--select", "traits").returncode == 0
-    query = "select {{ trait_id('%s') }} as trait_id"
+    query = "select {{ aam_onboard.trait_id('%s') }} as trait_id"
     shown = engine.dbt("show", "--inline", query % "Tier: gold")
     assert "9180403" in shown.stdout
     message = engine.fails_with("show", "--inline", query % "Tier: platinum")

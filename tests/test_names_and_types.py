@@ -27,7 +27,7 @@ with people as (
     select 'a' as "User Id", '24' as {gender}, 'x' as "user", 'y' as "First Name", 'z' as "Größe"
 )
 
-{{{{ columns_to_signals('people', 'User Id', ['Gender', 'user', 'First Name', 'Größe']) }}}}
+{{{{ aam_onboard.columns_to_signals('people', 'User Id', ['Gender', 'user', 'First Name', 'Größe']) }}}}
 """
 SYNC_SQL = """
 select '{gaid}1' as "Device ID", session_user as login, 'a' as "user", 1 as Seen_At
@@ -39,13 +39,15 @@ select '{gaid}2' as "Device ID", session_user as login, 'b' as "user", 2 as Seen
 def configure(project: Workspace) -> None:
     path = project.root / "dbt_project.yml"
     settings = yaml.safe_load(path.read_text())
-    models = settings["models"]["aam_onboard"]
-    models["inbound"]["+schema"] = "Out Box$1"
-    models["identity"]["+schema"] = "{{ var('nowhere', 'Who is who') }}"
-    models["feeds"]["+schema"] = "Order"
+    settings["models"]["aam_onboard"] = {
+        "inbound": {"+schema": "Out Box$1"},
+        "identity": {"+schema": "{{ var('nowhere', 'Who is who') }}"},
+    }
+    settings["models"]["shop"]["feeds"]["+schema"] = "Order"
     settings["target-path"] = "build/dbt"
     settings["vars"] |= {
         "aam_state_schema": "AAM State",
+        "id_sync_pixels": {},
         "feeds": {"Key-Values": {"dpid": 58342, "id_type": "dpuuid", "mode": "sync"}},
         "id_syncs": {
             "Order": {
@@ -240,7 +242,9 @@ def test_a_project_with_nothing_to_send(workspace: Prepare) -> None:
     traits: Path = project.root / "seeds" / "traits.csv"
     traits.write_text(traits.read_text().splitlines()[0] + "\n")
     assert project.run() == []
-    project.vars(lambda v: v.update(dict.fromkeys(("feeds", "id_syncs", "data_sources", "guards"))))
+    project.vars(
+        lambda v: v.update(dict.fromkeys(("feeds", "id_syncs", "id_sync_pixels", "data_sources", "guards")))
+    )
     assert project.run() == []
     assert project.ok("plan", "--json").json["feeds"] == []
     assert len(project.ok("status", "--json").json["deliveries"]) == 7

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from conftest import PROJECT
 from hypothesis import example, given
 from hypothesis import strategies as st
-from outbox import LIMITS, PROJECT, Change, Outbox, Signal, any_signal, batched, text_of
+from outbox import LIMITS, Change, Outbox, Signal, any_signal, batched, text_of
 
 LINE_BYTES, LINES_PER_USER = LIMITS["line_bytes"], LIMITS["lines_per_user"]
 IDFA = "6D92078A-8246-4BA4-AE5B-76104861E7DC"
@@ -354,10 +355,12 @@ SAYS_ALL = re.compile(
 def test_every_order_says_where_nulls_go() -> None:
     """Engines differ, and DuckDB lets a profile choose."""
     files = [
-        path for folder in ("macros", "models", "tests/dbt") for path in (PROJECT / folder).rglob("*.sql")
+        path
+        for folder in ("macros", "models", "demo/models", "tests/dbt")
+        for path in (PROJECT / folder).rglob("*.sql")
     ]
     found = 0
-    for file in [*files, PROJECT / "loader" / "state.py"]:
+    for file in [*files, PROJECT / "loader" / "aam_onboard" / "state.py"]:
         text = re.sub(
             r"\{#.*?#\}|--[^\n]*|\"\"\".*?\"\"\"", "", file.read_text(encoding="utf-8"), flags=re.DOTALL
         )

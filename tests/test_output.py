@@ -18,7 +18,7 @@ from conftest import NO_CHECK, Stage, Workspace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loader import output
+from aam_onboard import output
 
 Prepare = Callable[[Stage], Workspace]
 

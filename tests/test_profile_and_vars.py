@@ -12,7 +12,7 @@ Prepare = Callable[[Stage], Workspace]
 def change_profile(project: Workspace, *without: str, **keys: object) -> None:
     path = project.root / "profiles.yml"
     profiles = yaml.safe_load(path.read_text())
-    output = profiles["aam_onboard"]["outputs"][project.engine]
+    output = profiles["shop"]["outputs"][project.engine]
     for key in without:
         keys.setdefault({"dbname": "database", "password": "pass"}[key], output.pop(key))
     output.update(keys)

@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import PROJECT
+from conftest import DEMO, all_vars
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from loader.cli import main
-from loader.config import load_project, load_warehouse
-from loader.errors import ConfigError
+from aam_onboard.cli import main
+from aam_onboard.config import load_project, load_warehouse
+from aam_onboard.errors import ConfigError
 
 FILES = ("dbt_project.yml", "destinations.yml", "profiles.yml")
-TREES: dict[str, Any] = {file: yaml.safe_load((PROJECT / file).read_text()) for file in FILES}
+TREES: dict[str, Any] = {file: yaml.safe_load((DEMO / file).read_text()) for file in FILES}
 # The rules are many and alike: a few make the fuzzing quick.
+TREES["dbt_project.yml"]["vars"] = all_vars(TREES["dbt_project.yml"]["vars"])
 TREES["dbt_project.yml"]["vars"]["rules"] = TREES["dbt_project.yml"]["vars"]["rules"][6:9]
 
 FAULT = "this is a fault of aam"

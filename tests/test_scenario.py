@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import AWS, NO_CHECK, Bucket, Stage, Workspace, lines_of, process
 
-from loader.filenames import InboundName, parse
+from aam_onboard.filenames import InboundName, parse
 
 FEEDS = ["crm_traits", "crm_profile", "ios_traits", "android_traits"]
 ID_SYNCS = ["crm_id_sync", "mobile_id_sync", "hashed_email_sync"]
@@ -222,7 +222,7 @@ REJECTED = {
 }  # fmt: skip
 
 
-def test_the_unit_tests_of_the_models(workspace: Prepare) -> None:
+def test_the_unit_tests_of_the_demo(workspace: Prepare) -> None:
     project = workspace("built")
     tests = [sys.executable, "-m", "dbt.cli.main", "--quiet", "test", "--select", "test_type:unit"]
     done = subprocess.run(
@@ -263,11 +263,11 @@ def test_two_deliveries_of_one_second_have_different_names(workspace: Prepare) -
     script = """
 import sys, time
 from pathlib import Path
-from loader import state
-from loader.delivery import Options, deliver, _file_root
-from loader.run import find_place, opened
+from aam_onboard import state
+from aam_onboard.delivery import Options, deliver, _file_root
+from aam_onboard.run import find_place, located, opened
 time.time = lambda: 1_800_000_000.5
-place = find_place(Path(), None, None)
+place = located(find_place(Path(), None, None))
 with opened(place, Options(check=False)) as run:
     assert deliver(run, ["crm_traits"]).exit_code == 0
     [batch] = state.read_batches(run.warehouse, run.project, ["crm_traits"])

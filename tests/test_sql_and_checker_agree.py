@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
+from conftest import all_vars
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from outbox import LIMITS, PROJECT, Outbox, Signal, any_signal, batched, pieces, text_of, texts
+from outbox import LIMITS, Outbox, Signal, any_signal, batched, pieces, text_of, texts
 
-from loader.check import FileReport, check_file
-from loader.config import Rule, Rules, load_project
-from loader.delivery import Options, Report, deliver, finish_open
-from loader.run import Place, find_place, opened
+from aam_onboard.check import FileReport, check_file
+from aam_onboard.config import Rule, Rules, load_project
+from aam_onboard.delivery import Options, Report, deliver, finish_open
+from aam_onboard.run import Place, find_place, located, opened
 
 NAMES = {
     "loyalty": "ftp_dpm_58342_1700000000.sync",
@@ -228,7 +228,7 @@ def test_a_feed_that_was_poisoned_recovers(
         for name, value in outbox.environment.items():
             if name.startswith("AAM_"):
                 patch.setenv(name, value)
-        place = find_place(outbox.root, outbox.engine, None)
+        place = located(find_place(outbox.root, outbox.engine, None))
     rules = place.project.rules
     loose_rules = [rule for rule in rules.rules if rule.field is None]
     loose_vars = place.project.vars.model_copy(update={"rules": loose_rules})
@@ -253,7 +253,7 @@ def test_a_feed_that_was_poisoned_recovers(
         assert set(rows) <= outbox.delivered(feed)
 
 
-VARS = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]
+VARS = all_vars({})
 PLAIN = [
     *(("user_id", name, id_type["plain"]) for name, id_type in VARS["id_types"].items()),
     ("signal_key", "key_value", VARS["plain"]["key_value_signal_key"]),

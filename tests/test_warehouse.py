@@ -9,11 +9,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from loader.config import DuckDBSettings, PostgresSettings
-from loader.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
-from loader.warehouse import Warehouse
-from loader.warehouse import duckdb as duckdb_warehouse
-from loader.warehouse.duckdb import (
+from aam_onboard.config import DuckDBSettings, PostgresSettings
+from aam_onboard.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
+from aam_onboard.warehouse import Warehouse
+from aam_onboard.warehouse import duckdb as duckdb_warehouse
+from aam_onboard.warehouse.duckdb import (
     BATCH_BYTES,
     KEEP_BYTES,
     VECTOR_ROWS,
@@ -21,7 +21,7 @@ from loader.warehouse.duckdb import (
     file_lock,
     shared_lock,
 )
-from loader.warehouse.postgres import PostgresWarehouse
+from aam_onboard.warehouse.postgres import PostgresWarehouse
 
 
 def make_lines(path: Path, rows: int, line: str) -> DuckDBWarehouse:

@@ -1,0 +1,56 @@
+"""The dbt package alone, in a project that has nothing of its own: unit tests, and macros against known values."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+from conftest import PROJECT, install_package
+
+if TYPE_CHECKING:
+    from conftest import Engine
+
+
+def test_the_package_builds_and_is_right(
+    engine: "Engine", tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    root = tmp_path / "project"
+    ignored = shutil.ignore_patterns(
+        "target", "logs", "dbt_packages", "*.duckdb", "package-lock.yml", "packages.yml"
+    )
+    shutil.copytree(PROJECT / "tests" / "project", root, ignore=ignored)
+    install_package(root)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AAM_", "DBT_", "PG"))}
+    environment = kept | {"AAM_TARGET": engine}
+    if engine == "postgres":
+        environment |= {
+            "AAM_PG_HOST": request.getfixturevalue("postgres_host"),
+            "AAM_PG_SCHEMA": "package_alone",
+        }
+    command = [sys.executable, "-m", "dbt.cli.main", "build"]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "WARN=0 ERROR=0 SKIP=0" in done.stdout
+    unit_tests = [
+        test["name"]
+        for file in (PROJECT / "models").rglob("*.yml")
+        for test in yaml.safe_load(file.read_text(encoding="utf-8")).get("unit_tests", [])
+    ]
+    assert len(unit_tests) > 30
+    for name in unit_tests:
+        assert f"::{name}" in done.stdout, name
+
+
+def test_one_list_of_spaces() -> None:
+    """A macro that a user's own models call sees no vars of the package, and has the list once more."""
+    spaces = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]["spaces"]
+    macro = (PROJECT / "macros" / "identity" / "trim_space.sql").read_text(encoding="utf-8")
+    written = macro[macro.index("var('spaces', ") : macro.index("{%- set controls")]
+    parts = re.findall(r"'[^']*'", written)[1:]
+    assert "".join(ast.literal_eval(part) for part in parts) == spaces
