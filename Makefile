@@ -10,7 +10,7 @@ STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar
 .PHONY: demo test lint format bench clean
 
 demo: .venv/installed  ## the main job on DuckDB and a local directory, with the demo's data
-	cd demo && ../$(DBT) deps --quiet && ../$(DBT) seed --quiet
+	cd demo && ../$(DBT) deps --quiet
 	cd demo && ../$(DBT) build --quiet --exclude-resource-type unit_test
 	cd demo && ../$(AAM) plan
 	cd demo && ../$(AAM) deliver

@@ -13,8 +13,11 @@
         insert into {{ ledger }} ({{ columns }})
         {{ sql }}
     {% endcall %}
+    {#- not `or replace`: PostgreSQL would refuse a view whose columns another version had otherwise -#}
+    {%- set existing = load_cached_relation(this) -%}
+    {%- if existing %}{% do adapter.drop_relation(existing) %}{% endif %}
     {% call statement('this_build') %}
-        create or replace view {{ view }} as
+        create view {{ view }} as
         select {{ columns }} from {{ ledger }}
         where batch_id = '{{ invocation_id }}'
     {% endcall %}
