@@ -257,18 +257,21 @@ def synced_share(warehouse: Warehouse, project: Project, batch: Batch) -> float 
     ]
     if not syncs or (source is not None and source.cross_device):
         return None
-    id_lines, sets = table(project, "delivered_id_lines"), table(project, "delivered_sets")
+    ledger, id_lines = table(project, "user_ledger"), table(project, "delivered_id_lines")
     synced = " union ".join(
         f"select split_part(ids, chr(9), {place}) as user_id from {id_lines}"
         f" where destination = $2 and id_sync = ${number}"
         for number, (_, place) in enumerate(syncs, start=4)
     )
+    # The build before this batch has left one row of each delivered user, so that no later one need be looked for.
     [row] = warehouse.rows(
-        f"with changed as (select user_id, signals from {table(project, 'user_ledger')}"
-        " where feed = $1 and batch_id = $3),"
+        f"with changed as (select user_id, signals from {ledger} where feed = $1 and batch_id = $3),"
         " users as ("
-        f" select user_id from {sets} as sets where feed = $1 and destination = $2"
-        " and not exists (select 1 from changed where changed.user_id = sets.user_id)"
+        f" select user_id from {ledger} as ledger inner join {table(project, 'deliveries')} as deliveries"
+        " on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id"
+        " where ledger.feed = $1 and deliveries.destination = $2 and deliveries.status = 'delivered'"
+        " and ledger.batch_id <> $3 and ledger.signals <> ''"
+        " and not exists (select 1 from changed where changed.user_id = ledger.user_id)"
         " union all select user_id from changed where signals <> ''),"
         f" synced as ({synced})"
         " select count(*) as users, count(synced.user_id) as synced"
