@@ -16,6 +16,7 @@ from typing import BinaryIO, cast
 
 import pytest
 import yaml
+from conftest import Workspace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -884,3 +885,26 @@ def test_a_pattern_that_no_engine_reads_is_one_clear_line() -> None:
         check("u1\td_sid=1", rules=with_rule(field="user_id", contains="("))
     with pytest.raises(AamError, match=r"can't be checked: .*vars\.rules"):
         check("u1\td_sid=1", rules=with_rule(field="user_id", contains="(?=u)"))
+
+
+def test_no_project_is_needed_and_one_that_is_there_counts(tmp_path: Path) -> None:
+    """The rules come with the command; a project's settings and its seed of traits, wherever it lies, go before."""
+    place = Workspace(tmp_path, "duckdb")
+    url = ("id-sync-url", "--dpid", "12345", "--id")
+    (tmp_path / OWN).write_text("u1\td_sid=24\nundefined\td_sid=24\n")
+    [report] = place.aam("check", OWN, "--json").json["files"]
+    assert (report["stored_records"], report["warning_reasons"]) == (2, {"suspicious_id": 1})
+    assert "dpid=12345&dpuuid=u%201" in place.ok(*url, "u 1").out
+    assert "(email_as_id)" in place.refused(2, *url, "a@b.example")
+
+    (tmp_path / "dbt_project.yml").write_text(
+        "name: own\nseed-paths: [data]\nvars: {suspicious_ids: send, data_sources: {1: {name: a, id_type: dpuuid}}}\n"
+    )
+    (tmp_path / "data" / "aam").mkdir(parents=True)
+    traits = "trait_id,trait_name,dpid,trait_type\n25,other,1,onboarded\n"
+    (tmp_path / "data" / "aam" / "traits.csv").write_text(traits)
+    [report] = place.aam("check", OWN, "--json").json["files"]
+    assert report["warning_reasons"] == {"unknown_trait": 2}
+    assert report["traits_failed_validation"] == 2
+    assert "data_sources" in place.refused(2, *url, "u 1")
+    assert "dbt_project.yml is missing" in place.refused(2, "check", OWN, "--project-dir", "elsewhere")

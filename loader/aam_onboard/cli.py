@@ -279,7 +279,7 @@ def check(
             "--taxonomy",
             help="CSV of traits.",
             metavar="FILE",
-            show_default="seeds/traits.csv of the project",
+            show_default="the project's seed traits.csv",
         ),
     ] = None,
     errors: Annotated[
@@ -294,16 +294,18 @@ def check(
 ) -> None:
     """Check inbound and ID sync files, of your making or anyone's, as Audience Manager would report on them.
 
+    In a project, by its settings and traits; anywhere else, by Audience Manager's rules alone.
+
     Example: aam check 'out/*/*/*.gz' --errors refused.tsv
     """
     from aam_onboard.check import CheckReport, check_file, check_files, find_files
-    from aam_onboard.config import load_project
+    from aam_onboard.config import find_project, package_rules
 
     if errors is not None and errors.is_file() and not overwrite:
         raise ConfigError(f"--errors {errors}: the file is there already; name another, or add --overwrite")
-    project = load_project(project_dir)
-    default = project_dir / "seeds" / "traits.csv"
-    traits = taxonomy or (default if default.is_file() else None)
+    project = find_project(project_dir)
+    rules = project.rules if project else package_rules()
+    traits = taxonomy or (project.taxonomy if project else None)
     try:
         if files == ["-"]:
             if name is None:
@@ -312,14 +314,12 @@ def check(
                 )
             stdin = sys.stdin.buffer
             report = CheckReport(
-                [check_file(stdin, name, project.rules, taxonomy=traits, errors_to=errors, decrypt=decrypt)]
+                [check_file(stdin, name, rules, taxonomy=traits, errors_to=errors, decrypt=decrypt)]
             )
         elif name is not None:
             raise ConfigError("--name goes with standard input: aam check - --name NAME")
         else:
-            report = check_files(
-                find_files(files), project.rules, taxonomy=traits, errors_to=errors, decrypt=decrypt
-            )
+            report = check_files(find_files(files), rules, taxonomy=traits, errors_to=errors, decrypt=decrypt)
     except OSError as error:
         if errors is None or error.filename is not None:
             raise
@@ -344,15 +344,16 @@ def id_sync_url(
 ) -> None:
     """Print the URL that synchronises one ID over HTTP.
 
+    In a project, the ID must be what its data source holds; anywhere else, a data source of your own holds any ID.
+
     Example: aam id-sync-url --dpid 58342 --id B00123
     """
-    from aam_onboard.config import load_project
+    from aam_onboard.config import find_project, package_rules
     from aam_onboard.id_sync_url import id_sync_url as make_url
 
-    project = load_project(project_dir)
-    output.say(
-        make_url(project.rules, project.vars.data_sources, dpid, user_id, redirect, gdpr, gdpr_consent)
-    )
+    project = find_project(project_dir)
+    rules, sources = (project.rules, project.vars.data_sources) if project else (package_rules(), None)
+    output.say(make_url(rules, sources, dpid, user_id, redirect, gdpr, gdpr_consent))
 
 
 def main() -> None:

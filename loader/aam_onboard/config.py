@@ -262,6 +262,7 @@ class Project(BaseModel):
     name: str
     profile: str
     macro_paths: list[str]
+    seed_paths: list[str]
     target_path: Path
     vars: Vars
     given_vars: dict[str, Any] = {}  # of --vars: in `vars` already; dbt is told them
@@ -271,6 +272,14 @@ class Project(BaseModel):
     def rules(self) -> Rules:
         """The rules alone, as the checker takes them."""
         return Rules(**{name: getattr(self.vars, name) for name in Rules.model_fields})
+
+    @property
+    def taxonomy(self) -> Path | None:
+        """The seed `traits` as it stands on disk; None where the project has none."""
+        seeds = (
+            path for folder in self.seed_paths for path in sorted((self.root / folder).rglob("traits.csv"))
+        )
+        return next(seeds, None)
 
     @property
     def feed_names(self) -> list[str]:
@@ -328,6 +337,7 @@ class _ProjectFile(SomeSettings):
     profile: Text | None = None
     model_paths: list[Text] = Field(default=["models"], validation_alias="model-paths")
     macro_paths: list[Text] = Field(default=["macros"], validation_alias="macro-paths")
+    seed_paths: list[Text] = Field(default=["seeds"], validation_alias="seed-paths")
     target_path: Text = Field(default="target", validation_alias="target-path")
     vars: dict[str, Any] | None = None
 
@@ -366,6 +376,7 @@ def load_project(root: Path, given: Mapping[str, Any] | None = None) -> Project:
         name=file.name,
         profile=render(file.profile, f"{PROJECT_FILE}: profile") or file.name,
         macro_paths=file.macro_paths,
+        seed_paths=file.seed_paths,
         target_path=root / target_path,
         vars=read_as(Vars, merged, f"{PROJECT_FILE} with --vars" if given else PROJECT_FILE, "vars"),
         given_vars=dict(given or {}),
@@ -379,6 +390,22 @@ def load_project(root: Path, given: Mapping[str, Any] | None = None) -> Project:
     _prove_feeds(project)
     _prove_id_syncs(project)
     return project
+
+
+def find_project(root: Path) -> Project | None:
+    """The project in `root`; None where the folder that one is in holds none. For what works without a project.
+
+    Raises ConfigError as load_project, and for another folder that holds none: it was meant to.
+    """
+    if root == Path() and not (root / PROJECT_FILE).exists():
+        return None
+    return load_project(root)
+
+
+def package_rules() -> Rules:
+    """Audience Manager's rules as the package has them, before any project's settings."""
+    found = package_settings()["vars"]
+    return read_as(Rules, {name: found[name] for name in Rules.model_fields}, PROJECT_FILE, "vars")
 
 
 def _prove_feeds(project: Project) -> None:

@@ -15,7 +15,7 @@ UUID_MACRO = "${DD_UUID}"
 
 def id_sync_url(
     rules: Rules,
-    data_sources: Mapping[int, DataSource],
+    data_sources: Mapping[int, DataSource] | None,
     dpid: int,
     user_id: str,
     redirect: str | None = None,
@@ -24,10 +24,15 @@ def id_sync_url(
 ) -> str:
     """The URL for one ID; everything in it is percent-encoded UTF-8 but RFC 3986's unreserved characters.
 
+    `data_sources`: None outside a project, where a DPID that is no global one is taken for a CRM's own.
     Raises ConfigError for an ID that breaks a rule of its data source (PII, format), an unknown data source, and
     `gdpr` without `gdpr_consent` or the inverse.
     """
-    id_type = rules.global_id_type(dpid) or (data_sources[dpid].id_type if dpid in data_sources else None)
+    id_type = rules.global_id_type(dpid)
+    if data_sources is None:
+        id_type = id_type or "dpuuid"
+    elif dpid in data_sources:
+        id_type = id_type or data_sources[dpid].id_type
     if id_type is None:
         raise ConfigError(
             f"--dpid {dpid}: not in vars.data_sources of dbt_project.yml; add it there with its id type"
