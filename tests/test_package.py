@@ -47,6 +47,13 @@ def test_the_package_builds_and_is_right(
         assert f"::{name}" in done.stdout, name
 
 
+def test_unit_tests_stand_beside_their_model() -> None:
+    for file in (PROJECT / "models").rglob("*.yml"):
+        for test in yaml.safe_load(file.read_text(encoding="utf-8")).get("unit_tests", []):
+            assert file.name == f"{test['model']}__unit_tests.yml", test["name"]
+            assert (file.parent / f"{test['model']}.sql").is_file()
+
+
 def test_one_list_of_spaces() -> None:
     """A macro that a user's own models call sees no vars of the package, and has the list once more."""
     spaces = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]["spaces"]
