@@ -288,7 +288,7 @@ def test_errors_of_the_engines_are_said_plainly(monkeypatch: pytest.MonkeyPatch)
         def broken(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr(check_module, "_verdicts", broken)
+        monkeypatch.setattr(check_module, "_answers", broken)
         for call in (
             lambda: check_text(opened, OWN, RULES),
             lambda: check_file(io.BytesIO(b"u1\td_sid=1 ,d_sid=2\n"), OWN, RULES),

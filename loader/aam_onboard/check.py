@@ -108,7 +108,8 @@ _NO_TEXT = {
     b"\xfe\xff": ("byte_order_mark", "UTF-16, which is neither ASCII nor UTF-8"),
     _GZIP: ("packed_twice", "gzip within"),
 }
-_SUSPECTS = 200_000  # lines that SQL judges at a time
+_SUSPECTS = 200_000  # lines that SQL judges at a time,
+_ELEMENTS = 300_000  # and about how many elements of lines, for a line may be nothing but commas
 _LOOKALIKE_LENGTHS = (
     36,
     38,
@@ -812,11 +813,6 @@ _TRAIT_REASONS = ("unknown_trait", "trait_not_onboarded", "trait_of_other_data_s
 def _form_of(name: filenames.FileName, rules: Rules, traits: Mapping[str, tuple[str, str]] | None) -> _Form:
     reasons: list[tuple[str, Counter_]] = [(reason, "format_errors") for reason in LINE_REASONS]
     for rule in rules.rules:
-        try:
-            for pattern in (rule.matches, rule.contains, rule.unlike):
-                re.compile(pattern or "")
-        except re.error as error:
-            raise ConfigError(f"vars.rules: {rule.reason}: the pattern can't be read: {error}") from None
         reasons += [(rule.reason, counter) for counter in _COUNTERS]
     if isinstance(name, filenames.IdSyncName):
         return _id_sync_form(name, rules, tuple(reasons))
@@ -1049,7 +1045,7 @@ def _data_form(
     return _Form(
         sure=rf"\A(?:(?:{sure_ids})\t{signals}(?:\n|\z))+\z" if signals and sure_ids else None,
         plain=rf"\A(?:{cleared}[^\t]+\t{signals})\z" if signals else None,
-        doubtful=_doubtful_pairs(rules) or (),
+        doubtful=_doubtful_pairs(rules) or (f'"{_QUOTE_IN_ID}',),
         columns=(_column(rules, id_type),),
         sql=parsed + sql,
         spelled=parsed
@@ -1160,6 +1156,7 @@ def _lookalikes(rules: Rules) -> dict[str, str]:
 # be shown is left out, and its lines take the longer way.
 
 _WORD = "0-9A-Za-z_.-"
+_QUOTE_IN_ID = r'[^"\t\n]*\t'  # what follows the last one
 _ONE_CHARACTER = re.compile(r"\[(?:\\.|[^\]\\])+\]|\\?[\"\']|[^\\.^$*+?(){}|\[\]]")
 
 
@@ -1216,8 +1213,8 @@ def _doubtful_pairs(rules: Rules) -> tuple[str, ...] | None:
     """
     patterns = []
     for about, begin, end in (("signal_value", '="', '"'), ("signal_key", '"', '"=')):
-        # Traits and integration codes may be written as quoted pairs, too.
-        parts = ['(?:d_sid|d_unsid|ic)"='] if about == "signal_key" else []
+        # Traits and integration codes may be written as quoted pairs, too; a quote in an ID encloses nothing.
+        parts = ['(?:d_sid|d_unsid|ic)"=', _QUOTE_IN_ID] if about == "signal_key" else []
         for _, rule in rules.of(about, "key_value"):
             pattern = rule.matches if rule.contains is None else rule.contains
             if pattern == '"':
@@ -1627,8 +1624,9 @@ def _examine(
         ]
         suspects = pa.table([numbers, lines], names=["number", "line"]).filter(pc.invert(plain))
         failed = 0
-        for start in range(0, len(suspects), _SUSPECTS):
-            some = suspects.slice(start, _SUSPECTS)
+        step = max(1, min(_SUSPECTS, _ELEMENTS * count // (text.count(b",") + 1)))
+        for start in range(0, len(suspects), step):
+            some = suspects.slice(start, step)
             more, failed_here = _judge(form, warehouse, some, refused, warned, spelled)
             accepted.append(more)
             failed += failed_here
