@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 from aam_onboard import check as check_module
 from aam_onboard.check import FileReport, check_file, check_files, find_files
-from aam_onboard.config import Plain, Rules
 from aam_onboard.errors import AamError, ConfigError
+from aam_onboard.rules import Plain, Rules
 
 ROOT = Path(__file__).parent.parent
 VARS = yaml.safe_load((ROOT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]

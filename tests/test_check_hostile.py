@@ -28,8 +28,8 @@ import yaml
 
 from aam_onboard import check as check_module
 from aam_onboard.check import check_file, check_text
-from aam_onboard.config import Rules
 from aam_onboard.errors import AamError
+from aam_onboard.rules import Rules
 
 ROOT = Path(__file__).parent.parent
 OWN = "ftp_dpm_58342_1700000000.sync"
@@ -43,7 +43,7 @@ CHECK = """
     from pathlib import Path
     import yaml
     from aam_onboard.check import check_file
-    from aam_onboard.config import Rules
+    from aam_onboard.rules import Rules
     from aam_onboard.errors import AamError
 
     settings = yaml.safe_load(Path("dbt_project.yml").read_text(encoding="utf-8"))["vars"]

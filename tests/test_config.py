@@ -13,10 +13,10 @@ from aam_onboard.config import (
     DuckDBSettings,
     PostgresSettings,
     Retries,
-    load_destination,
     load_project,
     load_warehouse,
 )
+from aam_onboard.destinations import load_destination
 from aam_onboard.errors import ConfigError
 
 Change = Callable[[dict[str, Any]], object]

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from outbox import LIMITS, Outbox, Signal, any_signal, batched, pieces, text_of, texts
 
 from aam_onboard.check import FileReport, check_file
-from aam_onboard.config import Rule, Rules, load_project
+from aam_onboard.config import load_project
 from aam_onboard.delivery import Options, Report, deliver, finish_open
+from aam_onboard.rules import Rule, Rules
 from aam_onboard.run import Place, find_place, located, opened
 
 NAMES = {

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pyarrow as pa
 
-    from aam_onboard.config import Limits, Rule, Rules
+    from aam_onboard.rules import Limits, Rule, Rules
 
 Counter_ = Literal["format_errors", "invalid_aam_id", "invalid_device_id"]
 

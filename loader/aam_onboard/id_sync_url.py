@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from aam_onboard.config import DataSource, Rules
+from aam_onboard.config import DataSource
 from aam_onboard.errors import ConfigError
+from aam_onboard.rules import Rules
 
 ENDPOINT = "https://dpm.demdex.net/ibs:"
 # Audience Manager puts the AAM UUID in its place, so it must stand in the redirect as it is.

@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 import yaml
 
-from aam_onboard.config import DESTINATIONS_FILE, PROFILES_FILE, PROJECT_FILE
+from aam_onboard.config import PROFILES_FILE, PROJECT_FILE
+from aam_onboard.destinations.settings import DESTINATIONS_FILE
 from aam_onboard.errors import ConfigError
 from aam_onboard.package import LINK, link_package, package_root
 from aam_onboard.reading import parse_yaml, read_yaml

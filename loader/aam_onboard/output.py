@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from aam_onboard.check import CheckReport
-    from aam_onboard.config import Project, Rules
+    from aam_onboard.config import Project
     from aam_onboard.delivery import Outcome, Report
     from aam_onboard.init import Change
     from aam_onboard.plan import FeedPlan
+    from aam_onboard.rules import Rules
     from aam_onboard.state import Delivery, DeliveryFile
 
 

@@ -273,6 +273,26 @@ def _first_error(error: ValidationError, place: tuple[str, ...]) -> str:
     return f"{path}: {message}{more}"
 
 
+class Outputs(SomeSettings):
+    """A default and a choice: what destinations.yml holds, and a profile of profiles.yml."""
+
+    target: Text | None = None
+    outputs: dict[str, Any] | None = None
+
+    def choose(self, name: str | None, where: str, kind: str) -> tuple[str, Any]:
+        """The output `name`, or the default one, with its texts rendered. Raises ConfigError when there is none."""
+        outputs = self.outputs or {}
+        known = ", ".join(outputs) or "none"
+        chosen = name or render(self.target, f"{where}: target")
+        if not chosen:
+            raise ConfigError(
+                f"{where}: target is empty or missing: it names the {kind} to use; known are {known}"
+            )
+        if chosen not in outputs:
+            raise ConfigError(f"{where}: no {kind} {chosen}; known are {known}")
+        return chosen, render(outputs[chosen], f"{where}: {chosen}")
+
+
 def shown(value: object) -> str:
     """A value in a message: on one line, and not too much of it."""
     text = str(value)

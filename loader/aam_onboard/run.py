@@ -15,12 +15,11 @@ from aam_onboard.config import (
     DuckDBSettings,
     PostgresSettings,
     Project,
-    load_destination,
     load_project,
     load_warehouse,
 )
 from aam_onboard.delivery import FeedError, Options, Report, Run, deliver, finish_open, sweep_spool
-from aam_onboard.destinations import Destination, DestinationSettings, open_destination
+from aam_onboard.destinations import Destination, DestinationSettings, load_destination, open_destination
 from aam_onboard.encryption import Encryption, prepare_encryption
 from aam_onboard.errors import AamError, ConfigError
 from aam_onboard.relations import Relations, keep_relations, kept_relations

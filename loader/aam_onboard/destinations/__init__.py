@@ -1,6 +1,6 @@
 """Where inbound files go: a directory, S3, SFTP or FTP.
 
-A key is `<partner_name>/date=<yyyy-mm-dd>/<file name>` (loader.filenames.object_key), or the file name alone with
+A key is `<partner_name>/date=<yyyy-mm-dd>/<file name>` (filenames.object_key), or the file name alone with
 `layout: flat`. Whatever the kind, no half file ever stands under its key, a file that is there is never replaced,
 and `put` may be called again after any failure: it goes on from what is there.
 """
@@ -18,6 +18,7 @@ from aam_onboard.destinations.settings import (
     FtpSettings,
     S3Settings,
     SftpSettings,
+    load_destination,
     parse_destination,
 )
 from aam_onboard.errors import DeliveryError
@@ -30,6 +31,7 @@ __all__ = [
     "Destination",
     "DestinationSettings",
     "Stored",
+    "load_destination",
     "open_destination",
     "parse_destination",
 ]

@@ -9,14 +9,31 @@ import datetime
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from aam_onboard.errors import ConfigError
 from aam_onboard.filenames import object_key, partner_name_problem
-from aam_onboard.reading import SECRET_KEYS, Flag, LocalPath, Seconds, Settings, Text, Whole, from_text
+from aam_onboard.reading import (
+    SECRET_KEYS,
+    Flag,
+    LocalPath,
+    Outputs,
+    Seconds,
+    Settings,
+    Text,
+    Whole,
+    from_text,
+    read_as,
+    read_yaml,
+)
+
+if TYPE_CHECKING:
+    from aam_onboard.config import Project
+
+DESTINATIONS_FILE = "destinations.yml"
 
 Environment = Literal["production", "beta"]
 
@@ -238,6 +255,20 @@ class _Named(BaseModel):
     output: DestinationSettings = Field(discriminator="type")
 
 
+def load_destination(project: "Project", name: str | None) -> tuple[str, DestinationSettings]:
+    """The destination `name` of destinations.yml, or its default `target`.
+
+    Raises ConfigError that names the output and the key.
+    """
+    path = project.root / DESTINATIONS_FILE
+    raw = read_yaml(path)
+    if raw is None:
+        raise ConfigError(f"{path} is missing: it says where inbound files go; see the README")
+    outputs = read_as(Outputs, raw, DESTINATIONS_FILE)
+    chosen, settings = outputs.choose(name, DESTINATIONS_FILE, "destination")
+    return chosen, parse_destination(chosen, settings, project.root)
+
+
 def parse_destination(name: str, raw: dict[str, Any], base: Path | None = None) -> DestinationSettings:
     """One output of destinations.yml, rendered, as settings; relative paths begin at `base`.
 
@@ -246,7 +277,7 @@ def parse_destination(name: str, raw: dict[str, Any], base: Path | None = None) 
     try:
         settings = _Named.model_validate({"output": raw}).output
     except ValidationError as error:
-        raise ConfigError(f"destinations.yml: output `{name}`: {_said(raw, error)}") from None
+        raise ConfigError(f"{DESTINATIONS_FILE}: output `{name}`: {_said(raw, error)}") from None
     return settings if base is None else _under(settings, base)
 
 

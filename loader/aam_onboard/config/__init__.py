@@ -1,0 +1,34 @@
+"""What a user configures, as typed settings; every mistake in it is one clear line that names the file and the setting.
+
+vars.py: the vars · project.py: dbt_project.yml · profile.py: profiles.yml. What a destination may say stands with the
+destinations, and Audience Manager's rules in rules.py.
+"""
+
+from aam_onboard.config.profile import (
+    PROFILES_FILE,
+    DuckDBSettings,
+    PostgresSettings,
+    Retries,
+    load_warehouse,
+)
+from aam_onboard.config.project import PROJECT_FILE, Project, find_project, load_project, package_rules
+from aam_onboard.config.vars import DataSource, Feed, Guards, IdSync, Vars, merge_vars
+
+__all__ = [
+    "PROFILES_FILE",
+    "PROJECT_FILE",
+    "DataSource",
+    "DuckDBSettings",
+    "Feed",
+    "Guards",
+    "IdSync",
+    "PostgresSettings",
+    "Project",
+    "Retries",
+    "Vars",
+    "find_project",
+    "load_project",
+    "load_warehouse",
+    "merge_vars",
+    "package_rules",
+]

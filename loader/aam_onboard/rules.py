@@ -1,0 +1,142 @@
+"""Audience Manager's rules: each stands once, in the vars of the package's dbt_project.yml, for SQL and for Python."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from aam_onboard.errors import ConfigError
+from aam_onboard.filenames import MAX_DIGITS
+from aam_onboard.reading import Settings, SomeSettings
+
+# AWS's and Adobe's own numbers are far below; the state tables keep counts as bigint.
+MOST = 10**15
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return pattern
+
+
+Dpid = Annotated[int, Field(ge=0, lt=10**MAX_DIGITS)]
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Pattern = Annotated[str, AfterValidator(_compiles)]
+
+
+class Limits(Settings):
+    """Sizes in bytes; the rest are counts."""
+
+    line_bytes: Count
+    lines_per_user: Count
+    split_bytes: Count
+    max_compressed_bytes: Count
+    max_plain_bytes: Count
+    hashed_emails_per_customer: Count
+    device_ids_per_user: Count
+    user_ids_per_device: Count
+
+
+class IdType(Settings):
+    """`dpid`: the type's global data source · `kind`: which rules apply · `pattern`: the whole ID.
+
+    `plain`: IDs that break none of the rules of `vars.plain.unbroken`.
+    """
+
+    kind: Literal["aam_uuid", "device", "dpuuid", "hashed_email"]
+    dpid: Dpid | None = None
+    pattern: Pattern | None = None
+    plain: Pattern | None = None
+
+
+class Rule(Settings):
+    """A reason to keep a row back; see the comment above `rules` in dbt_project.yml."""
+
+    reason: str
+    says: str
+    field: Literal["user_id", "signal_key", "signal_value"] | None = None
+    kinds: list[str] | None = None
+    matches: Pattern | None = None
+    contains: Pattern | None = None
+    unlike: Pattern | None = None
+    guard: bool = False
+
+    def is_broken_by(self, text: str, unlike: str | None = None) -> bool:
+        """Whether a text breaks the rule; `unlike`: the pattern that `id_type` stands for."""
+        if self.contains is not None:
+            return re.search(self.contains, text) is not None
+        if self.matches is not None:
+            return re.fullmatch(self.matches, text) is not None
+        pattern = unlike or self.unlike
+        return pattern is None or re.fullmatch(pattern, text) is None
+
+
+class Plain(SomeSettings):
+    """Of vars.plain, the rules that no plain text breaks."""
+
+    unbroken: list[str] = Field(default=[])
+
+
+class Rules(Settings):
+    """Audience Manager's rules: what the checker needs.
+
+    `spaces`: the characters that {spaces} in a pattern means. `suspicious_ids`: whether the rule of that name holds.
+    """
+
+    limits: Limits
+    id_types: dict[str, IdType]
+    rules: list[Rule]
+    plain: Plain = Plain()
+    spaces: str = Field(default=" ", min_length=1)
+    suspicious_ids: Literal["keep_back", "send"] = "keep_back"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_spaces(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("rules"), list):
+            return given
+        spaces = str(given.get("spaces", " "))
+        rules = [
+            {
+                key: value.replace("{spaces}", spaces) if isinstance(value, str) else value
+                for key, value in rule.items()
+            }
+            if isinstance(rule, dict)
+            else rule
+            for rule in given["rules"]
+        ]
+        return {**given, "rules": rules}
+
+    def global_id_type(self, dpid: int) -> str | None:
+        """The id type of a global data source, or None for a DPID of one's own."""
+        return next((name for name, kind in self.id_types.items() if kind.dpid == dpid), None)
+
+    def of(self, about: str, kind: str) -> Iterator[tuple[int, Rule]]:
+        """The rules of a field for an ID or signal of a kind, with their place in the list."""
+        for place, rule in enumerate(self.rules):
+            if rule.reason == "suspicious_id" and self.suspicious_ids == "send":
+                continue
+            if rule.field == about and (rule.kinds is None or kind in rule.kinds):
+                yield place, rule
+
+    def sure_ids(self, id_type: str) -> str | None:
+        """What an ID is like that breaks no rule for sure; None when there are more rules to try."""
+        rules = self.of("user_id", self.id_types[id_type].kind)
+        is_sure = all(rule.reason in self.plain.unbroken for _, rule in rules)
+        return self.id_types[id_type].plain if is_sure else None
+
+    def pattern_of(self, rule: Rule, id_type: str) -> str:
+        """What a text must be like for a rule with `unlike`. Raises ConfigError when its id type has no pattern."""
+        pattern = self.id_types[id_type].pattern if rule.unlike == "id_type" else rule.unlike
+        if pattern is None:
+            raise ConfigError(f"vars.rules: {rule.reason} needs a pattern: give vars.id_types.{id_type} one")
+        return pattern
+
+    def says(self, reason: str) -> str:
+        """What a reason code means, in words."""
+        return next((rule.says for rule in self.rules if rule.reason == reason), reason)
