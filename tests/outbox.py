@@ -33,6 +33,12 @@ ID_SYNCS = {
         "columns": ["device_id", "customer_id"],
         "newest_by": "captured_at",
     },
+    "browsers": {
+        "prefix": "adobe_id",
+        "dpids": [0, 58342],
+        "columns": ["aam_uuid", "customer_id"],
+        "newest_by": "captured_at",
+    },
     "e_mails": {"prefix": "c2c_id", "dpids": [58342, 58343], "columns": ["customer_id", "hashed_email"]},
 }
 TAXONOMY = """trait_id,trait_name,dpid,trait_type,description
@@ -355,6 +361,7 @@ _MORE_RULES = [
 _RAW_TABLES = {
     **dict.fromkeys(FEEDS, ("user_id text", "signal_key text", "signal_value text")),
     "devices": ("device_id text", "customer_id text", "captured_at timestamp"),
+    "browsers": ("aam_uuid text", "customer_id text", "captured_at timestamp"),
     "e_mails": ("customer_id text", "hashed_email text"),
 }
 

@@ -375,7 +375,7 @@ def test_torn_and_stale_builds_are_refused(workspace: Prepare) -> None:
     project = workspace("changed")
     files = project.out()
     torn = "update inbound.{} set batch_id = 'another'"
-    for table in ("rejected_rows", "id_sync_rows"):
+    for table in ("rejected_rows", "checked_id_rows"):
         [(batch_id,)] = project.sql("select distinct batch_id from inbound.batches")
         project.sql(torn.format(table))
         for command in ("deliver", "plan"):

@@ -162,15 +162,16 @@ def test_columns_of_a_feed_are_text(typed: Outbox) -> None:
 
 def test_columns_of_an_id_sync_are_text_and_the_newest_has_an_order(typed: Outbox) -> None:
     make(typed, "view", user_id="bigint")
-    message = refused(typed, "id_sync_rows", feeds={}, id_syncs=TYPED_SYNC)
+    message = refused(typed, "checked_id_rows", feeds={}, id_syncs=TYPED_SYNC)
     assert message.startswith("model typed: column user_id is bigint; write cast(user_id as text)")
     newest = {"typed": TYPED_SYNC["typed"] | {"newest_by": "SIGNAL_VALUE"}}
-    for kind in ["text", "bigint", "numeric(9, 2)", "date", "timestamp", "timestamp with time zone", "real"]:
+    numbers = ["bigint", "numeric(9, 2)", "real"]
+    for kind in ["text", "date", "timestamp", "timestamp with time zone", "interval", *numbers]:
         make(typed, "view", signal_value=kind)
-        typed.run("id_sync_rows", feeds={}, id_syncs=newest)
+        typed.run("checked_id_rows", feeds={}, id_syncs=newest)
     for kind in ["boolean", "uuid"]:
         make(typed, "view", signal_value=kind)
-        message = refused(typed, "id_sync_rows", feeds={}, id_syncs=newest)
+        message = refused(typed, "checked_id_rows", feeds={}, id_syncs=newest)
         assert f"column signal_value, the newest_by of vars.id_syncs.typed, is {kind}" in message
 
 

@@ -815,3 +815,63 @@ def test_of_too_many_id_pairs_the_newest_stay(outbox: Outbox) -> None:
     assert reasons == {"too_many_device_ids": 7, "too_many_user_ids": 8}
     assert outbox.id_lines("e_mails") == {"\t".join(pair) for pair in hashes[:10]}
     assert Counter(reason for _, reason in outbox.rejected("e_mails")) == {"too_many_hashed_emails": 2}
+
+
+def test_of_too_many_id_pairs_those_delivered_count(outbox: Outbox) -> None:
+    """Past a limit Audience Manager drops what came first: an older pair must not come after a newer one."""
+    days = [f"2024-01-{day:02}" for day in range(1, 10)]
+    of_a_user = [(gaid(number), "a", day) for number, day in enumerate(days)]
+    of_a_device = [(gaid(99), f"c{number}", day) for number, day in enumerate(days)]
+
+    def built(*rows: tuple[str, str, str | None], **more: object) -> set[tuple[str, str]]:
+        """The pairs to be sent; all others that the destination does not have are kept back."""
+        outbox.build(devices=rows, **more)
+        sent = {tuple(line.split("\t")) for line in outbox.id_lines("devices")}
+        kept_back = {(row.user_id, row.value) for row, _ in outbox.rejected("devices")}
+        assert not sent & kept_back
+        assert sent | kept_back >= {row[:2] for row in rows} - delivered
+        return sent  # type: ignore[return-value]
+
+    delivered: set[tuple[str, str]] = set()
+    delivered = built(*of_a_user[3:6], *of_a_device[3:5])
+    assert len(delivered) == 5
+    outbox.deliver("devices")
+    undated = (gaid(50), "a", None)
+    equal = (gaid(51), "a", days[3])
+    # the source knows those no more, but the destination does
+    assert built(*of_a_user[:3], *of_a_device[:3], undated) == set()
+    assert {reason for _, reason in outbox.rejected("devices")} == {
+        "too_many_device_ids",
+        "too_many_user_ids",
+    }
+    # while the model gives the delivered one, it stays before an equal; else what the model gives goes before
+    assert built(*of_a_user[3:6], equal) == set()
+    assert built(*of_a_user[4:6], equal) == {equal[:2]}
+    # elsewhere nothing has been delivered
+    assert len(built(*of_a_user[:3], *of_a_device[:3], variables={"destination": "elsewhere"})) == 5
+    # all devices of a user are counted together, whatever their type
+    browser = [(f"{number:038}", "a", day) for number, day in enumerate(days, 1)]
+    outbox.build(devices=[], browsers=[browser[2], browser[6]])
+    assert outbox.id_lines("browsers") == {"\t".join(browser[6][:2])}
+    outbox.deliver("browsers")
+    assert built(*of_a_user[:4], browsers=[]) == set()
+    # newer ones push out what was delivered, and what they pushed out does not come again
+    assert built(*of_a_user[6:8], *of_a_device[8:], of_a_user[3]) == {
+        row[:2] for row in (*of_a_user[6:8], *of_a_device[8:])
+    }
+    outbox.deliver("devices")
+    assert built(*of_a_user[3:6], of_a_device[3]) == set()
+    assert built(*of_a_user[3:6], of_a_device[3], full=True) == set()
+
+
+def test_a_pair_without_a_date_waits_until_another_is_gone(outbox: Outbox) -> None:
+    hashes = [("a", f"{number:064x}") for number in range(30)]
+    outbox.build(e_mails=hashes[10:20])
+    outbox.deliver("e_mails")
+    for other in (hashes[0], hashes[25]):
+        outbox.build(e_mails=[*hashes[10:20], other])
+        assert outbox.id_lines("e_mails") == set()
+        outbox.build(e_mails=[*hashes[11:20], other])
+        assert outbox.id_lines("e_mails") == {"\t".join(other)}
+    outbox.build(e_mails=hashes[20:])
+    assert len(outbox.id_lines("e_mails")) == 10

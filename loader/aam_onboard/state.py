@@ -147,7 +147,9 @@ def require_whole_build(warehouse: Warehouse, project: Project, batches: Sequenc
     """Raise ConfigError when the outbox's tables come from different builds, LockedError while dbt builds them."""
     batches_table = ".".join(project.relations.place("batches"))
     expected = {batch.batch_id for batch in batches}
-    for name in ("trait_rows", "user_lines", "file_lines", "rejected_rows", "id_sync_rows", "id_sync_lines"):
+    built = ("trait_rows", "user_lines", "file_lines", "rejected_rows")
+    built += ("checked_id_rows", "id_rows_beyond_limits", "id_sync_lines")
+    for name in built:
         try:
             found = warehouse.rows(f"select batch_id from {table(project, name)} limit 1")
         except MissingTableError:

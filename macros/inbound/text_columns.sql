@@ -21,22 +21,25 @@
 {% endmacro %}
 
 
-{# An ID sync's column newest_by as SQL that can be ordered by, a text as the time that it says; stops the build likewise. #}
+{# An ID sync's column newest_by as a number, a text as the time that it says; stops the build likewise. #}
 {% macro newest_by_column(model_name, name) %}
     {%- set types = aam_onboard.column_types_of(model_name) -%}
     {%- set column = aam_onboard.model_column(model_name, types, name) -%}
     {%- set type = types.get(column, 'timestamp') -%}
+    {%- set sql = aam_onboard.identifier(column) -%}
     {%- if modules.re.match('(text|varchar|character)', type) -%}
-        {{ return('cast(' ~ aam_onboard.identifier(column) ~ ' as timestamp)') }}
+        {{ return(aam_onboard.seconds('cast(' ~ sql ~ ' as timestamp)')) }}
+    {%- elif modules.re.match('(date|time|interval)', type) -%}
+        {{ return(aam_onboard.seconds(sql)) }}
     {%- endif -%}
-    {%- set ordered = '(date|time|interval|numeric|decimal|real|float|double|u?(big|huge|small|tiny)?int|"?null"?$)' -%}
-    {%- if not modules.re.match(ordered, type) and aam_onboard.must_be_right() -%}
+    {%- set numbers = '(numeric|decimal|real|float|double|u?(big|huge|small|tiny)?int|"?null"?$)' -%}
+    {%- if not modules.re.match(numbers, type) and aam_onboard.must_be_right() -%}
         {{ exceptions.raise_compiler_error(
             'model ' ~ model_name ~ ': column ' ~ column ~ ', the newest_by of vars.id_syncs.' ~ model_name ~ ', is ' ~ type
             ~ '; make it a time, a date, a number or a text: cast(' ~ column ~ ' as timestamp)'
         ) }}
     {%- endif -%}
-    {{ return(aam_onboard.identifier(column)) }}
+    {{ return('cast(' ~ sql ~ ' as double precision)') }}
 {% endmacro %}
 
 

@@ -2,7 +2,7 @@
 {{ config(
     materialized='appended',
     appends_to='id_ledger',
-    ledger_columns=['batch_id', 'id_sync', 'ids'],
+    ledger_columns=['batch_id', 'id_sync', 'ids', 'newest_at'],
     pre_hook=["{{ settle_id_ledger() }}", "analyze {{ state_relation('id_ledger') }}", "{{ prefer_hashing() }}"],
 ) }}
 with id_sync_rows as (
@@ -18,7 +18,8 @@ final as (
     select
         cast('{{ invocation_id }}' as {{ dbt.type_string() }}) as batch_id,
         id_sync_rows.id_sync,
-        id_sync_rows.ids
+        id_sync_rows.ids,
+        id_sync_rows.newest_at
     from id_sync_rows
     where
         id_sync_rows.reason is null

@@ -12,7 +12,8 @@ final as (
     select
         deliveries.destination,
         id_ledger.id_sync,
-        id_ledger.ids
+        id_ledger.ids,
+        id_ledger.newest_at
     from id_ledger
     inner join deliveries
         on id_ledger.id_sync = deliveries.feed and id_ledger.batch_id = deliveries.batch_id
