@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DEMO, all_vars
+from conftest import DEMO, all_vars, install_package
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,6 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     variables = TREES["dbt_project.yml"]["vars"]
     for name in [*variables["feeds"], *variables["id_syncs"]]:
         (root / "models" / f"{name}.sql").touch()
+    install_package(root)
     write(root)
     return root
 

@@ -24,7 +24,6 @@ app = typer.Typer(
     name="aam",
     help="Bring warehouse data into Adobe Audience Manager: plan, deliver and check inbound files.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -85,6 +84,24 @@ LogFormat = Annotated[
 ]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from aam_onboard.package import package_version
+
+        output.say(f"aam {package_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _aam(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """The options of `aam` itself."""
+
+
 class Engine(str, Enum):
     """The warehouse of a new project."""
 
@@ -102,7 +119,7 @@ def init(
     ] = Engine.duckdb,
     example: Annotated[bool, typer.Option("--example", help="With a shop's models and data.")] = False,
 ) -> None:
-    """Make a project, or add to a dbt project what it lacks; nothing is overwritten.
+    """Make a project, or complete a dbt project. Nothing is overwritten.
 
     Example: aam init shop --example
     """
@@ -156,7 +173,7 @@ def plan(
     variables: Vars = "{}",
     as_json: Json = False,
 ) -> None:
-    """Show what a delivery of the last build would send, and what the guards say.
+    """Show what a delivery would send. It goes by the last build, and says what the guards say.
 
     Example: aam plan --rejected crm_traits
     """
@@ -197,7 +214,7 @@ def deliver(
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
 ) -> None:
-    """Deliver the last build; finish an interrupted delivery first.
+    """Deliver the last build. What a delivery has left open is finished first.
 
     Example: aam deliver --select crm_traits --to beta
     """
@@ -292,7 +309,7 @@ def check(
     project_dir: ProjectDir = Path(),
     as_json: Json = False,
 ) -> None:
-    """Check inbound and ID sync files, of your making or anyone's, as Audience Manager would report on them.
+    """Check inbound and ID sync files. Of your making or anyone's, as Audience Manager would report on them.
 
     In a project, by its settings and traits; anywhere else, by Audience Manager's rules alone.
 

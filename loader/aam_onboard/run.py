@@ -22,6 +22,7 @@ from aam_onboard.delivery import FeedError, Options, Report, Run, deliver, finis
 from aam_onboard.destinations import Destination, DestinationSettings, load_destination, open_destination
 from aam_onboard.encryption import Encryption, prepare_encryption
 from aam_onboard.errors import AamError, ConfigError
+from aam_onboard.package import require_package
 from aam_onboard.relations import Relations, keep_relations, kept_relations
 from aam_onboard.warehouse import Warehouse, beside_others, lock_feeds, open_warehouse
 from aam_onboard.warehouse.duckdb import require_file
@@ -47,7 +48,8 @@ LEAST_ENCRYPTED_SPLIT = 1_000_000
 def find_place(
     root: Path, target: str | None, to: str | None, variables: Mapping[str, Any] | None = None
 ) -> Place:
-    """Read all configuration; `variables` go before its own. Raises ConfigError that names the file and the key.
+    """Read all configuration; `variables` go before its own. Raises ConfigError that names the file and the key, and
+    where the project has not the dbt package of this command.
 
     Where models lie is not known yet: see `located`.
     """
@@ -60,6 +62,7 @@ def find_place(
             f"dbt_project.yml: vars.limits.split_bytes: {split_bytes:,} is too little for destination {name}, which"
             f" encrypts: each file is a gpg of its own; set it to {LEAST_ENCRYPTED_SPLIT:,} or more"
         )
+    require_package(project.root, project.installed_package)
     return Place(project, target_name, warehouse, name, destination)
 
 

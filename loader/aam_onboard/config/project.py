@@ -31,6 +31,7 @@ class Project(BaseModel):
     macro_paths: list[str]
     seed_paths: list[str]
     target_path: Path
+    installed_package: Path  # where `dbt deps` puts ours
     vars: Vars
     given_vars: dict[str, Any] = {}  # of --vars: in `vars` already; dbt is told them
     relations: Relations = Relations()
@@ -106,6 +107,7 @@ class _ProjectFile(SomeSettings):
     macro_paths: list[Text] = Field(default=["macros"], validation_alias="macro-paths")
     seed_paths: list[Text] = Field(default=["seeds"], validation_alias="seed-paths")
     target_path: Text = Field(default="target", validation_alias="target-path")
+    packages_path: Text = Field(default="dbt_packages", validation_alias="packages-install-path")
     vars: dict[str, Any] | None = None
 
 
@@ -133,6 +135,9 @@ def load_project(root: Path, given: Mapping[str, Any] | None = None) -> Project:
         macro_paths=file.macro_paths,
         seed_paths=file.seed_paths,
         target_path=root / target_path,
+        installed_package=root
+        / render(file.packages_path, f"{PROJECT_FILE}: packages-install-path")
+        / PACKAGE,
         vars=read_as(Vars, merged, f"{PROJECT_FILE} with --vars" if given else PROJECT_FILE, "vars"),
         given_vars=dict(given or {}),
     )
