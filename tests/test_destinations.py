@@ -988,6 +988,7 @@ def test_sftp_known_hosts_as_ssh_reads_it(
         ):
             server.known_hosts.write_text("\n".join(lines))
             opened(**sftp_settings(server)).check()
+        server.operations.clear()
         for lines, said in (
             ([f"{place} {old_ecdsa}"], "the host key has changed: it is ssh-"),
             ([f"{place} {old_ed25519}", f"{place} {rsa}"], "the host key has changed: it is ssh-ed25519"),

@@ -191,18 +191,18 @@ def test_a_materialized_view_is_looked_at_too(typed: Outbox) -> None:
 
 def test_a_run_says_which_column_to_cast(workspace: Prepare) -> None:
     project = workspace("built")
-    model = project.root / "models" / "feeds" / "crm_traits.sql"
+    model = project.root / "models" / "feeds" / "ios_traits.sql"
     model.write_text(
         "select cast(42 as double precision) as user_id, 'd_sid' as signal_key, '9180101' as signal_value"
     )
     message = project.refused(2, "run", "-q")
-    assert "trait_rows: model crm_traits: column user_id is double" in message
+    assert "trait_rows: model ios_traits: column user_id is double" in message
     assert "write cast(cast(user_id as bigint) as text)" in message
     assert project.out() == []
     model.write_text(
         "{{ config(materialized='ephemeral') }} select '1' as user_id, 'k' as signal_key, 'v' as signal_value"
     )
-    assert "model crm_traits is ephemeral" in project.refused(2, "run", "-q")
+    assert "model ios_traits is ephemeral" in project.refused(2, "run", "-q")
 
 
 # --- Nothing ----------------------------------------------------------------------------------------------------------

@@ -282,7 +282,7 @@ with opened(place, Options(check=False)) as run:
 
 def test_s3_gets_objects_keys_acl_and_checksums(workspace: Prepare, bucket: Bucket) -> None:
     project = workspace("built")
-    project.destination(**bucket.settings)
+    project.destination(**bucket.settings | {"request_checksum_calculation": "when_supported"})
     deliveries = project.deliver(*NO_CHECK, extra=AWS)
     files = [file for delivery in deliveries for file in delivery["files"]]
     assert sorted(file["uri"] for file in files) == [f"s3://{bucket.name}/{key}" for key in bucket.stored()]

@@ -1,5 +1,6 @@
 -- Keys and values of key-values that a feed spells in more than one letter case, a row a spelling. Adobe's pages differ
 -- on whether these are one signal or several. What is sent is what the feed says.
+-- depends_on: {{ ref('trait_rows') }}, which stops at a wrong column
 with key_values as (
     {%- for name in configured('feeds') %}
     select
