@@ -9,8 +9,8 @@ import pytest
 from conftest import AWS, DEMO, NO_CHECK, Bucket, Stage, Workspace
 
 from aam_onboard.config import Guards, load_project
-from aam_onboard.delivery import guard_verdict
 from aam_onboard.filenames import picked_up_names
+from aam_onboard.guards import guard_verdict
 from aam_onboard.state import Batch
 
 Prepare = Callable[[Stage], Workspace]

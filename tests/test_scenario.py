@@ -264,15 +264,17 @@ def test_two_deliveries_of_one_second_have_different_names(workspace: Prepare) -
 import sys, time
 from pathlib import Path
 from aam_onboard import state
-from aam_onboard.delivery import Options, deliver, _file_root
+from aam_onboard.delivery import deliver
+from aam_onboard.export import file_root
 from aam_onboard.run import find_place, located, opened
+from aam_onboard.running import Options
 time.time = lambda: 1_800_000_000.5
 place = located(find_place(Path(), None, None))
 with opened(place, Options(check=False)) as run:
     assert deliver(run, ["crm_traits"]).exit_code == 0
     [batch] = state.read_batches(run.warehouse, run.project, ["crm_traits"])
     for _ in range(3):
-        state.begin(run.warehouse, run.project, batch, _file_root(run, batch), forced=False)
+        state.begin(run.warehouse, run.project, batch, file_root(run, batch), forced=False)
     print(*[d.file_root for d in state.read_deliveries(run.warehouse, run.project)], sep="\\n")
 """
     done = project.python(script)

@@ -16,9 +16,10 @@ from outbox import LIMITS, Outbox, Signal, any_signal, batched, pieces, text_of,
 
 from aam_onboard.check import FileReport, check_file
 from aam_onboard.config import load_project
-from aam_onboard.delivery import Options, Report, deliver, finish_open
+from aam_onboard.delivery import deliver, finish_open
 from aam_onboard.rules import Rule, Rules
 from aam_onboard.run import Place, find_place, located, opened
+from aam_onboard.running import Options, Report
 
 NAMES = {
     "loyalty": "ftp_dpm_58342_1700000000.sync",

@@ -18,7 +18,7 @@ from aam_onboard import output
 from aam_onboard.errors import AamError, ConfigError
 
 if TYPE_CHECKING:
-    from aam_onboard.delivery import Options, Report
+    from aam_onboard.running import Options, Report
 
 app = typer.Typer(
     name="aam",
@@ -255,18 +255,19 @@ def status(
     Example: aam status --refresh --to production
     """
     output.start_logging(log_format)
-    from aam_onboard import delivery, state
+    from aam_onboard import pickup, state
     from aam_onboard.run import find_place, located, looking, opened
+    from aam_onboard.running import Options
     from aam_onboard.warehouse import beside_others
 
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     place = located(place)
     if refresh:
-        with beside_others(place.warehouse), opened(place, delivery.Options()) as reached:
+        with beside_others(place.warehouse), opened(place, Options()) as reached:
             state.require_build(reached.warehouse, place.project)
-            for file in delivery.refresh_picked_up(reached):
-                logging.getLogger("aam").warning("%s", delivery.not_picked_up(place.project, file))
+            for file in pickup.refresh_picked_up(reached):
+                logging.getLogger("aam").warning("%s", pickup.not_picked_up(place.project, file))
     with looking(place) as warehouse:
         state.require_build(warehouse, place.project)
         deliveries = state.read_deliveries(
@@ -409,7 +410,7 @@ def main() -> None:
 def _options(
     full: bool, check: bool | None, force: bool, force_feed: list[str] | None, on_progress: Any, select: Any
 ) -> Options:
-    from aam_onboard.delivery import Options
+    from aam_onboard.running import Options
 
     force_feeds = tuple(select(force_feed, "--force-feed")) if force_feed else ()
     return Options(full, check, force, force_feeds, on_progress)

@@ -10,174 +10,40 @@ from __future__ import annotations
 
 import logging
 import shutil
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Any
 
 from aam_onboard import state
-from aam_onboard.config import Project
 from aam_onboard.destinations import CannotListError, Stored
-from aam_onboard.destinations.common import sha256_of
-from aam_onboard.errors import AamError, ConfigError, DeliveryError, GuardError, MissingTableError
-from aam_onboard.filenames import FileName, IdSyncName, InboundName, picked_up_names
+from aam_onboard.errors import AamError, ConfigError, DeliveryError, GuardError
+from aam_onboard.export import (
+    CheckFailedError,
+    check_before_encryption,
+    check_spooled,
+    checks,
+    file_root,
+    made_files,
+)
+from aam_onboard.guards import guard_verdict, refusal_of_full, require_full, why_nothing_is_sent
+from aam_onboard.pickup import mind_the_order, seen_picked_up
+from aam_onboard.running import FeedError, Outcome, Report, Run
+from aam_onboard.spool import is_spooled_whole
 from aam_onboard.state import Batch, Delivery, DeliveryFile
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from aam_onboard.check import FileReport
-    from aam_onboard.destinations import Destination, DestinationSettings
-    from aam_onboard.encryption import Encryption
     from aam_onboard.files import Part
-    from aam_onboard.warehouse import Warehouse
 
 log = logging.getLogger("aam")
 
 # Files that are checked and uploaded while the next one is written. S3 sends the parts of each in parallel too.
 UPLOADS_AT_ONCE = 2
-# [amazon-s3]
-KEPT_AT_DESTINATION = timedelta(days=30)
 
 _Sending = dict[str, tuple[DeliveryFile, "Future[float]"]]
-
-
-class CheckFailedError(DeliveryError):
-    """A file that Audience Manager would refuse; it was not sent."""
-
-
-def no_progress(feed: str, step: Literal["expected", "written", "sent"], lines: int, size: int) -> None:
-    """Progress that nobody watches."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a run is told. `check` None: as the project says."""
-
-    full: bool = False
-    check: bool | None = None
-    force: bool = False
-    force_feeds: tuple[str, ...] = ()
-    # feed, written | sent, lines, bytes since the last call; `sent` may come from another thread. First of a feed,
-    # expected and the lines of all.
-    on_progress: Callable[[str, Literal["expected", "written", "sent"], int, int], None] = no_progress
-
-    def forces(self, feed: str) -> bool:
-        """Whether the feed may pass its guards."""
-        return self.force or feed in self.force_feeds
-
-
-@dataclass(frozen=True)
-class Run:
-    """Where a run delivers from and to, all open, and what it was told."""
-
-    project: Project
-    warehouse: Warehouse
-    destination: Destination
-    settings: DestinationSettings
-    encryption: Encryption | None = None
-    options: Options = field(default_factory=Options)
-
-    @property
-    def spool(self) -> Path:
-        """The folder of files on their way; another dbt target has another, for its deliveries may be named alike."""
-        return self.project.root / self.project.vars.spool_dir / self.warehouse.name
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one feed's delivery in this run."""
-
-    delivery: Delivery
-    files: list[DeliveryFile]
-
-
-@dataclass
-class Report:
-    """The outcomes of a run, and the errors that stopped feeds; the run's exit code is the gravest one's.
-
-    `kept_back`: feeds of which nothing was sent though something changed, for none of it may be.
-    """
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    errors: list[AamError] = field(default_factory=list)
-    kept_back: list[str] = field(default_factory=list)
-
-    def add(self, feed: str, outcome_of: Callable[[], Outcome | None]) -> None:
-        """One feed's outcome, or the error that stopped that feed only."""
-        try:
-            outcome = outcome_of()
-        except AamError as error:
-            self.errors.append(FeedError.of(feed, error))
-        else:
-            self.outcomes += [outcome] if outcome else []
-
-    @property
-    def exit_code(self) -> int:
-        """0 done · 1 a delivery failed · 2 configuration · 3 a guard stopped it."""
-        codes = {error.exit_code for error in self.errors}
-        return next((code for code in (1, 2, 4, 3) if code in codes), 0)
-
-
-def guard_verdict(project: Project, batch: Batch, reasons: Mapping[str, int] | None = None) -> list[str]:
-    """What the feed's guards say against a batch, with figures; empty when it may go. The cause comes first.
-
-    Against `max_rejected`: rejected rows of all rows, with the commonest of the `reasons` (rejected rows of each) ·
-    `max_first`: users of a first delivery · `max_removed`: removed of the delivered signals · `max_shrink`: users who
-    lost all signals. An upstream table that came up empty must never erase an audience.
-    """
-    guards = project.guards_of(batch.feed)
-    commonest = _commonest(project, reasons or {})
-
-    def past(what: str, count: int, of: int, limit: float, name: str) -> list[str]:
-        if not of or count / of <= limit:
-            return []
-        return [f"{count:,} of {of:,} {what} ({count / of:.0%}), more than {name} {limit:.0%}"]
-
-    rejected = past("rows rejected", batch.rejected, batch.input_rows, guards.max_rejected, "max_rejected")
-    against = [f"{line}{commonest}" for line in rejected]
-    is_data = batch.kind == "data"  # ID pairs are never withdrawn
-    if is_data and batch.users_before and not batch.users_total:
-        # whatever the shares allow
-        why = f"no row of the feed may be sent{'' if rejected else commonest}"
-        empty = "the feed came up empty" if not batch.rejected else why
-        against.append(f"{empty}: all {batch.users_before:,} users would lose their signals")
-    if batch.base_delivery_id is None and batch.users > guards.max_first:
-        against.append(f"first delivery of {batch.users:,} users, more than max_first {guards.max_first:,}")
-    against += past(
-        "signals removed", batch.signals_removed, batch.signals_before, guards.max_removed, "max_removed"
-    )
-    if is_data:
-        lost = batch.users_before - batch.users_total
-        against += past("users lost", lost, batch.users_before, guards.max_shrink, "max_shrink")
-    return against
-
-
-def _commonest(project: Project, reasons: Mapping[str, int]) -> str:
-    """The reason of most rejected rows and what to make of it, as the end of a message."""
-    if not reasons:
-        return ""
-    reason = max(reasons, key=lambda name: reasons[name])
-    return f", {reasons[reason]:,} of them as {reason} ({project.rules.says(reason)})"
-
-
-def refusal_of_full(project: Project, batch: Batch) -> ConfigError | None:
-    """Why a batch of a full build must not be sent; `--full` may have been asked of other feeds alone."""
-    if batch.is_full and batch.kind == "data":
-        try:
-            project.require_full_possible(
-                [batch.feed], "the last build is full (`aam run`, or `dbt build`, builds changes)"
-            )
-        except ConfigError as error:
-            return error
-    return None
 
 
 def deliver(run: Run, feeds: Sequence[str]) -> Report:
@@ -234,28 +100,6 @@ def abandon(run: Run, delivery_id: str) -> Delivery:
     return abandoned or delivery
 
 
-class FeedError(AamError):
-    """An error that stopped one feed."""
-
-    feed: str
-
-    @classmethod
-    def of(cls, feed: str, error: AamError) -> FeedError:
-        """The error with the feed's name before it and its exit code kept."""
-        named = cls(f"feed {feed}: {error}")
-        named.feed = feed
-        named.exit_code = error.exit_code
-        return named
-
-
-def require_full(batches: Sequence[Batch]) -> None:
-    """Raise ConfigError when `--full` is asked of a build of changes."""
-    if not all(batch.is_full for batch in batches):
-        raise ConfigError(
-            "the last build holds changes only; run `aam run --full`, or `dbt build --vars 'full: true'`"
-        )
-
-
 def _require_built_for(run: Run, batches: Sequence[Batch]) -> None:
     name = run.destination.name
     for batch in batches:
@@ -297,69 +141,19 @@ def _deliver_batch(run: Run, batch: Batch, reasons: Mapping[str, int], report: R
             f" or send it with --force-feed {batch.feed}"
         )
     if not batch.lines:
-        why = _kept_back(run.project, batch, reasons)
+        why = why_nothing_is_sent(run.project, batch, reasons)
         if why:
             log.warning("%s", f"feed {batch.feed}: {why}")
             report.kept_back.append(batch.feed)
         return None
     if last:
-        forced = _mind_the_order(run, last, batch) or forced
-    delivery = state.begin(run.warehouse, run.project, batch, _file_root(run, batch), forced=forced)
+        forced = mind_the_order(run, last, batch) or forced
+    delivery = state.begin(run.warehouse, run.project, batch, file_root(run, batch), forced=forced)
     log.info(
         "exporting",
         extra={"fields": {"delivery": delivery.delivery_id, "feed": batch.feed, "lines": batch.lines}},
     )
     return _export_and_send(run, delivery)
-
-
-def _kept_back(project: Project, batch: Batch, reasons: Mapping[str, int]) -> str:
-    """Why there is nothing to send of a feed though it is not as it was delivered; empty when it is."""
-    if not batch.input_rows:
-        return "nothing to send, its model gives no rows"
-    see = f"see `aam plan --rejected {batch.feed}`"
-    if batch.rejected >= batch.input_rows:
-        return (
-            f"nothing to send, all {batch.rejected:,} rows are kept back{_commonest(project, reasons)}; {see}"
-        )
-    staying = reasons.get("not_withdrawable_by_sync", 0)
-    if staying:
-        says = project.rules.says("not_withdrawable_by_sync")
-        return f"nothing to send, {staying:,} signals are gone but {says}; {see}"
-    return ""
-
-
-def _mind_the_order(run: Run, last: Delivery, batch: Batch) -> bool:
-    """Audience Manager processes files in any order [amazon-s3]: two that contradict must not wait together.
-
-    Returns whether that was passed by force. Where the destination does not tell what is there, nobody can know.
-    """
-    if run.settings.type == "directory" or batch.kind == "id_sync":
-        return False  # nobody picks files up there; ID pairs contradict nothing
-    files = state.read_files(run.warehouse, run.project, last.delivery_id)
-    unseen = [file for file in files if file.status == "uploaded" and file.picked_up_at is None]
-    if not unseen:
-        return False
-    users = state.opposite_users(run.warehouse, run.project, last, batch)
-    if not users:
-        return False
-    try:
-        waiting = [file for file in unseen if _whereabouts(run, file) == "waiting"]
-    except CannotListError as error:
-        log.info("%s", f"feed {batch.feed}: whether earlier files were picked up can't be known: {error}")
-        return False
-    if not waiting:
-        return False
-    message = (
-        f"{waiting[0].name} is not picked up yet and says the opposite of this delivery for {users:,} users;"
-        " Audience Manager may process them in any order"
-    )
-    held = run.project.vars.on_unprocessed == "hold"
-    if held and not run.options.forces(batch.feed):
-        raise GuardError(
-            f"{message}; deliver again once it is picked up, or send it with --force-feed {batch.feed}"
-        )
-    log.warning("%s", f"feed {batch.feed}: {message}")
-    return held
 
 
 def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
@@ -369,12 +163,12 @@ def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
     made = 0
     begun = threading.Event()
     try:
-        if run.encryption and _checks(run):
-            _check_before_encryption(run, delivery)
+        if run.encryption and checks(run):
+            check_before_encryption(run, delivery)
         with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
             sending: _Sending = {}
             try:
-                for file in _made_files(run, delivery, spool):
+                for file in made_files(run, delivery, spool):
                     state.add_file(run.warehouse, run.project, delivery, file)
                     made += file.lines
                     sending[file.name] = file, pool.submit(_send, run, delivery.feed, file, begun.set)
@@ -432,84 +226,6 @@ def _fail(
         log.error("%s", f"delivery {delivery.delivery_id} failed, and that could not be recorded: {second}")
 
 
-def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
-    """The batch's lines, as write_parts takes them; of this batch alone, for another may be built meanwhile."""
-    if delivery.kind == "data":
-        file_lines = state.table(run.project, "file_lines")
-        sql = f"select line, lines from {file_lines} where feed = $1 and batch_id = $2"
-    else:
-        id_sync_lines = state.table(run.project, "id_sync_lines")
-        sql = (
-            f"select ids || chr(10) as line, 1 as lines from {id_sync_lines}"
-            " where id_sync = $1 and batch_id = $2"
-        )
-    try:
-        yield from run.warehouse.stream(sql, [delivery.feed, delivery.batch_id])
-    except MissingTableError as error:
-        raise state.torn(run.warehouse, str(error)) from None
-
-
-def _made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFile]:
-    """Export the batch's lines, a file at a time; only files of a split delivery are numbered."""
-    from aam_onboard.files import write_parts
-
-    limits = run.project.vars.limits
-    run.options.on_progress(delivery.feed, "expected", delivery.lines, 0)
-    parts = write_parts(
-        _lines(run, delivery),
-        spool,
-        split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
-        max_plain_bytes=limits.max_plain_bytes,
-        encryption=run.encryption,
-        expected_lines=delivery.lines,
-        on_progress=lambda lines, size: run.options.on_progress(delivery.feed, "written", lines, size),
-    )
-    day = datetime.now(timezone.utc).date()
-    for number, part in enumerate(parts, start=1):
-        yield _file(run, delivery, part, day, split=number if number > 1 or part.more else None)
-
-
-def _file(run: Run, delivery: Delivery, part: Part, day: date, split: int | None) -> DeliveryFile:
-    name = str(_file_name(run, delivery, delivery.file_timestamp, split))
-    key = run.settings.key(day, name)
-    spooled = part.path.with_name(name)
-    part.path.rename(spooled)
-    return DeliveryFile(
-        delivery_id=delivery.delivery_id,
-        name=name,
-        object_key=key,
-        uri=run.destination.uri(key),
-        status="uploading",
-        spool_path=str(spooled),
-        split=split or 1,
-        lines=part.lines,
-        bytes=part.bytes,
-        plain_bytes=part.plain_bytes,
-        sha256=part.sha256,
-    )
-
-
-def _file_name(run: Run, of: Batch | Delivery, timestamp: int, split: int | None) -> FileName:
-    extension: Literal["gz", "gpg"] = "gpg" if run.encryption else "gz"
-    sync = run.project.vars.id_syncs.get(of.feed)
-    if sync:
-        return IdSyncName(sync.prefix, tuple(sync.dpids), timestamp, split, extension)
-    feed = run.project.vars.feeds[of.feed]
-    return InboundName(
-        dpid=feed.dpid,
-        timestamp=timestamp,
-        mode=of.mode,
-        target_dpid=feed.target_dpid,
-        split=split,
-        extension=extension,
-    )
-
-
-def _file_root(run: Run, of: Batch | Delivery) -> Callable[[int], str]:
-    """What the names of all files of a delivery begin with, for a timestamp."""
-    return lambda timestamp: str(_file_name(run, of, timestamp, None)).rpartition(".")[0]
-
-
 def _send(run: Run, feed: str, file: DeliveryFile, begun: Callable[[], None] = lambda: None) -> float:
     """Check and upload one file from the spool; returns seconds. Runs in a thread: it touches no warehouse.
 
@@ -517,8 +233,8 @@ def _send(run: Run, feed: str, file: DeliveryFile, begun: Callable[[], None] = l
     """
     began = time.monotonic()
     path = Path(file.spool_path)
-    if not run.encryption and _checks(run):
-        _check(run, file, path)
+    if not run.encryption and checks(run):
+        check_spooled(run, file, path)
     begun()
     run.destination.put(
         _part(file), file.object_key, on_bytes=lambda size: run.options.on_progress(feed, "sent", 0, size)
@@ -530,43 +246,6 @@ def _part(file: DeliveryFile) -> Part:
     from aam_onboard.files import Part
 
     return Part(Path(file.spool_path), file.lines, file.bytes, file.plain_bytes, file.sha256)
-
-
-def _checks(run: Run) -> bool:
-    return run.project.vars.check if run.options.check is None else run.options.check
-
-
-def _check(run: Run, file: DeliveryFile, path: Path) -> None:
-    from aam_onboard.check import check_file
-
-    _require_ok(check_file(path, file.name, run.project.rules))
-
-
-def _check_before_encryption(run: Run, delivery: Delivery) -> None:
-    """Check the lines in a reading of their own: encrypted, nobody here could, and plain text touches no disk."""
-    from aam_onboard.check import check_text
-    from aam_onboard.files import BatchText
-
-    @contextmanager
-    def opened() -> Iterator[BinaryIO]:
-        yield cast(BinaryIO, BatchText(_lines(run, delivery)))
-
-    rules = run.project.rules
-    # all parts are read as one
-    limits = rules.limits.model_copy(update={"max_plain_bytes": sys.maxsize})
-    _require_ok(check_text(opened, delivery.file_root, rules.model_copy(update={"limits": limits})))
-
-
-def _require_ok(report: FileReport) -> None:
-    if not report.ok:
-        first = report.errors[0]
-        # No sample of a line: it is a person's data, and this is written down for good.
-        found = f"line {first.line}: {first.reason}" if first.line else f"{first.reason}, {first.sample}"
-        says = f" ({report.says[first.reason]})" if first.reason in report.says else ""
-        raise CheckFailedError(
-            f"{report.file} was not sent, Audience Manager would refuse it: {found}{says};"
-            " mend the rows, or the rule in vars.rules that let them through, and run `aam run`"
-        )
 
 
 def _record_sent(run: Run, delivery: Delivery, sending: _Sending, *, wait: bool = False) -> None:
@@ -601,7 +280,7 @@ def _finish(run: Run, delivery: Delivery) -> Outcome | None:
         _take_back(run, file)
     shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
     return _export_and_send(
-        run, state.restart(run.warehouse, run.project, delivery, _file_root(run, delivery))
+        run, state.restart(run.warehouse, run.project, delivery, file_root(run, delivery))
     )
 
 
@@ -629,13 +308,13 @@ def _can_be_sent(run: Run, file: DeliveryFile) -> bool:
     stored = _stored(run, file)
     if stored:
         return _is_ours(stored, file)
-    return _seen_picked_up(run, file) or _spooled_whole(file)
+    return seen_picked_up(run, file) or is_spooled_whole(file)
 
 
 def _at_destination(run: Run, file: DeliveryFile) -> bool:
     """Whether the very file stands there, or stood there and has been picked up since."""
     stored = _stored(run, file)
-    return _is_ours(stored, file) if stored else _seen_picked_up(run, file)
+    return _is_ours(stored, file) if stored else seen_picked_up(run, file)
 
 
 def _stored(run: Run, file: DeliveryFile) -> Stored | None:
@@ -648,13 +327,6 @@ def _stored(run: Run, file: DeliveryFile) -> Stored | None:
 
 def _is_ours(stored: Stored, file: DeliveryFile) -> bool:
     return stored.bytes == file.bytes and stored.checksum in (None, file.sha256)
-
-
-def _spooled_whole(file: DeliveryFile) -> bool:
-    path = Path(file.spool_path)
-    if not path.is_file() or path.stat().st_size != file.bytes:
-        return False
-    return sha256_of(path) == file.sha256
 
 
 def _still_built(run: Run, delivery: Delivery) -> bool:
@@ -689,71 +361,3 @@ def _take_back(run: Run, file: DeliveryFile) -> None:
             run.destination.delete(file.object_key)  # also what an interrupted upload left
     except AamError as error:
         log.warning("%s", f"{file.uri} could not be taken back: {error}")
-
-
-def refresh_picked_up(run: Run) -> list[DeliveryFile]:
-    """Look for `.processed` beside or in place of each delivered file, and record when it was seen [amazon-s3].
-
-    Returns the files that wait though older than `not_picked_up_hours`; a directory's never are picked up. Files of
-    more than 30 days ago are passed over: Audience Manager keeps them no longer. Raises CannotListError.
-    """
-    late = []
-    hours = run.project.vars.not_picked_up_hours
-    now = datetime.now(timezone.utc)
-    for delivery in state.read_deliveries(
-        run.warehouse, run.project, destination=run.destination.name, statuses=("delivered",)
-    ):
-        for file in state.read_files(run.warehouse, run.project, delivery.delivery_id):
-            age = now - (file.uploaded_at or delivery.changed_at)
-            if file.status != "uploaded" or file.picked_up_at is not None or age > KEPT_AT_DESTINATION:
-                continue
-            if _whereabouts(run, file) == "waiting" and age > timedelta(hours=hours):
-                late.append(file)
-    return [] if run.settings.type == "directory" else late
-
-
-def _seen_picked_up(run: Run, file: DeliveryFile) -> bool:
-    """Whether Audience Manager was seen to have renamed the file; False also where the destination won't tell."""
-    try:
-        return _whereabouts(run, file) == "picked up"
-    except CannotListError:
-        return False
-
-
-def _whereabouts(run: Run, file: DeliveryFile) -> Literal["waiting", "picked up", "gone"]:
-    """What has become of a file that stood at the destination; records when it was picked up. Raises CannotListError.
-
-    Once read, it has another name [amazon-s3], or is gone, as by FTP; on S3 it goes after 30 days, read or not.
-    """
-    folder = file.object_key.removesuffix(file.name)
-    there = {
-        stored.key: stored for stored in run.destination.list(folder + file.name.partition(".")[0] + ".")
-    }
-    for name in picked_up_names(file.name):
-        if folder + name in there:
-            seen = there[folder + name].modified or datetime.now(timezone.utc)
-            state.mark_picked_up(run.warehouse, run.project, file.name, seen)
-            return "picked up"
-    return "waiting" if file.object_key in there else "gone"
-
-
-def sweep_spool(run: Run) -> None:
-    """Remove spool folders of deliveries that ended longer than `keep_days` ago."""
-    keep = timedelta(days=run.project.vars.keep_days)
-    if not run.spool.is_dir():
-        return
-    for folder in run.spool.iterdir():
-        # one that the warehouse does not know may be on its way from another warehouse
-        delivery = state.find_delivery(run.warehouse, run.project, folder.name)
-        if delivery is None or delivery.status not in ("delivered", "abandoned"):
-            continue
-        if datetime.now(timezone.utc) - delivery.changed_at > keep:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def not_picked_up(project: Project, file: DeliveryFile) -> str:
-    """The warning about a file that waits too long."""
-    return (
-        f"{file.name} lies at the destination for more than {project.vars.not_picked_up_hours:g} hours and is not"
-        " picked up; ask Adobe whether the partner name and data source are set up for inbound files"
-    )

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from aam_onboard.check import CheckReport
     from aam_onboard.config import Project
-    from aam_onboard.delivery import Outcome, Report
     from aam_onboard.init import Change
     from aam_onboard.plan import FeedPlan
     from aam_onboard.rules import Rules
+    from aam_onboard.running import Outcome, Report
     from aam_onboard.state import Delivery, DeliveryFile
 
 
@@ -134,7 +134,7 @@ def progress() -> Iterator[Callable[[str, Literal["expected", "written", "sent"]
 
     While it is drawn, all else that goes to stderr is written above it.
     """
-    from aam_onboard.delivery import no_progress
+    from aam_onboard.running import no_progress
 
     if not sys.stderr.isatty() or _log_format is LogFormat.json:
         yield no_progress

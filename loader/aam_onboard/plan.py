@@ -7,7 +7,7 @@ from typing import Any
 
 from aam_onboard import state
 from aam_onboard.config import Project
-from aam_onboard.delivery import guard_verdict, refusal_of_full, require_full
+from aam_onboard.guards import guard_verdict, refusal_of_full, require_full
 from aam_onboard.state import Batch
 from aam_onboard.warehouse import Warehouse
 

@@ -18,12 +18,14 @@ from aam_onboard.config import (
     load_project,
     load_warehouse,
 )
-from aam_onboard.delivery import FeedError, Options, Report, Run, deliver, finish_open, sweep_spool
+from aam_onboard.delivery import deliver, finish_open
 from aam_onboard.destinations import Destination, DestinationSettings, load_destination, open_destination
 from aam_onboard.encryption import Encryption, prepare_encryption
 from aam_onboard.errors import AamError, ConfigError
 from aam_onboard.package import require_package
 from aam_onboard.relations import Relations, keep_relations, kept_relations
+from aam_onboard.running import FeedError, Options, Report, Run
+from aam_onboard.spool import sweep_spool
 from aam_onboard.warehouse import Warehouse, beside_others, lock_feeds, open_warehouse
 from aam_onboard.warehouse.duckdb import require_file
 

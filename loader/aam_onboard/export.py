@@ -1,0 +1,143 @@
+"""A delivery's files: made of the outbox's lines in the spool, named, and checked before they leave."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+
+from aam_onboard import state
+from aam_onboard.errors import DeliveryError, MissingTableError
+from aam_onboard.filenames import FileName, IdSyncName, InboundName
+from aam_onboard.running import Run
+from aam_onboard.state import Batch, Delivery, DeliveryFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from aam_onboard.check import FileReport
+    from aam_onboard.files import Part
+
+
+class CheckFailedError(DeliveryError):
+    """A file that Audience Manager would refuse; it was not sent."""
+
+
+def made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFile]:
+    """Export the batch's lines, a file at a time; only files of a split delivery are numbered."""
+    from aam_onboard.files import write_parts
+
+    limits = run.project.vars.limits
+    run.options.on_progress(delivery.feed, "expected", delivery.lines, 0)
+    parts = write_parts(
+        _lines(run, delivery),
+        spool,
+        split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
+        max_plain_bytes=limits.max_plain_bytes,
+        encryption=run.encryption,
+        expected_lines=delivery.lines,
+        on_progress=lambda lines, size: run.options.on_progress(delivery.feed, "written", lines, size),
+    )
+    day = datetime.now(timezone.utc).date()
+    for number, part in enumerate(parts, start=1):
+        yield _file(run, delivery, part, day, split=number if number > 1 or part.more else None)
+
+
+def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
+    """The batch's lines, as write_parts takes them; of this batch alone, for another may be built meanwhile."""
+    if delivery.kind == "data":
+        file_lines = state.table(run.project, "file_lines")
+        sql = f"select line, lines from {file_lines} where feed = $1 and batch_id = $2"
+    else:
+        id_sync_lines = state.table(run.project, "id_sync_lines")
+        sql = (
+            f"select ids || chr(10) as line, 1 as lines from {id_sync_lines}"
+            " where id_sync = $1 and batch_id = $2"
+        )
+    try:
+        yield from run.warehouse.stream(sql, [delivery.feed, delivery.batch_id])
+    except MissingTableError as error:
+        raise state.torn(run.warehouse, str(error)) from None
+
+
+def _file(run: Run, delivery: Delivery, part: Part, day: date, split: int | None) -> DeliveryFile:
+    name = str(_file_name(run, delivery, delivery.file_timestamp, split))
+    key = run.settings.key(day, name)
+    spooled = part.path.with_name(name)
+    part.path.rename(spooled)
+    return DeliveryFile(
+        delivery_id=delivery.delivery_id,
+        name=name,
+        object_key=key,
+        uri=run.destination.uri(key),
+        status="uploading",
+        spool_path=str(spooled),
+        split=split or 1,
+        lines=part.lines,
+        bytes=part.bytes,
+        plain_bytes=part.plain_bytes,
+        sha256=part.sha256,
+    )
+
+
+def _file_name(run: Run, of: Batch | Delivery, timestamp: int, split: int | None) -> FileName:
+    extension: Literal["gz", "gpg"] = "gpg" if run.encryption else "gz"
+    sync = run.project.vars.id_syncs.get(of.feed)
+    if sync:
+        return IdSyncName(sync.prefix, tuple(sync.dpids), timestamp, split, extension)
+    feed = run.project.vars.feeds[of.feed]
+    return InboundName(
+        dpid=feed.dpid,
+        timestamp=timestamp,
+        mode=of.mode,
+        target_dpid=feed.target_dpid,
+        split=split,
+        extension=extension,
+    )
+
+
+def file_root(run: Run, of: Batch | Delivery) -> Callable[[int], str]:
+    """What the names of all files of a delivery begin with, for a timestamp."""
+    return lambda timestamp: str(_file_name(run, of, timestamp, None)).rpartition(".")[0]
+
+
+def checks(run: Run) -> bool:
+    """Whether files are checked before they leave."""
+    return run.project.vars.check if run.options.check is None else run.options.check
+
+
+def check_spooled(run: Run, file: DeliveryFile, path: Path) -> None:
+    """Raise CheckFailedError for a file that Audience Manager would refuse."""
+    from aam_onboard.check import check_file
+
+    _require_ok(check_file(path, file.name, run.project.rules))
+
+
+def check_before_encryption(run: Run, delivery: Delivery) -> None:
+    """Check the lines in a reading of their own: encrypted, nobody here could, and plain text touches no disk."""
+    from aam_onboard.check import check_text
+    from aam_onboard.files import BatchText
+
+    @contextmanager
+    def opened() -> Iterator[BinaryIO]:
+        yield cast(BinaryIO, BatchText(_lines(run, delivery)))
+
+    rules = run.project.rules
+    # all parts are read as one
+    limits = rules.limits.model_copy(update={"max_plain_bytes": sys.maxsize})
+    _require_ok(check_text(opened, delivery.file_root, rules.model_copy(update={"limits": limits})))
+
+
+def _require_ok(report: FileReport) -> None:
+    if not report.ok:
+        first = report.errors[0]
+        # No sample of a line: it is a person's data, and this is written down for good.
+        found = f"line {first.line}: {first.reason}" if first.line else f"{first.reason}, {first.sample}"
+        says = f" ({report.says[first.reason]})" if first.reason in report.says else ""
+        raise CheckFailedError(
+            f"{report.file} was not sent, Audience Manager would refuse it: {found}{says};"
+            " mend the rows, or the rule in vars.rules that let them through, and run `aam run`"
+        )

@@ -1,0 +1,105 @@
+"""What a run is given (its two ends, open, and what it was told), and what comes of it, feed by feed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from aam_onboard.errors import AamError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from aam_onboard.config import Project
+    from aam_onboard.destinations import Destination, DestinationSettings
+    from aam_onboard.encryption import Encryption
+    from aam_onboard.state import Delivery, DeliveryFile
+    from aam_onboard.warehouse import Warehouse
+
+
+def no_progress(feed: str, step: Literal["expected", "written", "sent"], lines: int, size: int) -> None:
+    """Progress that nobody watches."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is told. `check` None: as the project says."""
+
+    full: bool = False
+    check: bool | None = None
+    force: bool = False
+    force_feeds: tuple[str, ...] = ()
+    # feed, written | sent, lines, bytes since the last call; `sent` may come from another thread. First of a feed,
+    # expected and the lines of all.
+    on_progress: Callable[[str, Literal["expected", "written", "sent"], int, int], None] = no_progress
+
+    def forces(self, feed: str) -> bool:
+        """Whether the feed may pass its guards."""
+        return self.force or feed in self.force_feeds
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run delivers from and to, all open, and what it was told."""
+
+    project: Project
+    warehouse: Warehouse
+    destination: Destination
+    settings: DestinationSettings
+    encryption: Encryption | None = None
+    options: Options = field(default_factory=Options)
+
+    @property
+    def spool(self) -> Path:
+        """The folder of files on their way; another dbt target has another, for its deliveries may be named alike."""
+        return self.project.root / self.project.vars.spool_dir / self.warehouse.name
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one feed's delivery in this run."""
+
+    delivery: Delivery
+    files: list[DeliveryFile]
+
+
+class FeedError(AamError):
+    """An error that stopped one feed."""
+
+    feed: str
+
+    @classmethod
+    def of(cls, feed: str, error: AamError) -> FeedError:
+        """The error with the feed's name before it and its exit code kept."""
+        named = cls(f"feed {feed}: {error}")
+        named.feed = feed
+        named.exit_code = error.exit_code
+        return named
+
+
+@dataclass
+class Report:
+    """The outcomes of a run, and the errors that stopped feeds; the run's exit code is the gravest one's.
+
+    `kept_back`: feeds of which nothing was sent though something changed, for none of it may be.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    errors: list[AamError] = field(default_factory=list)
+    kept_back: list[str] = field(default_factory=list)
+
+    def add(self, feed: str, outcome_of: Callable[[], Outcome | None]) -> None:
+        """One feed's outcome, or the error that stopped that feed only."""
+        try:
+            outcome = outcome_of()
+        except AamError as error:
+            self.errors.append(FeedError.of(feed, error))
+        else:
+            self.outcomes += [outcome] if outcome else []
+
+    @property
+    def exit_code(self) -> int:
+        """0 done · 1 a delivery failed · 2 configuration · 3 a guard stopped it."""
+        codes = {error.exit_code for error in self.errors}
+        return next((code for code in (1, 2, 4, 3) if code in codes), 0)
