@@ -7,7 +7,7 @@ SIZE ?= medium
 SQLFLUFF := $(CURDIR)/$(BIN)/sqlfluff
 STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test soak lint format bench clean
 
 demo: .venv/installed  ## the main job on DuckDB and a local directory, with the demo's data
 	cd demo && ../$(DBT) deps --quiet
@@ -19,6 +19,9 @@ demo: .venv/installed  ## the main job on DuckDB and a local directory, with the
 
 test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and FTP servers, gpg
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+soak: .venv/installed-dev  ## the tests on random input alone, AAM_SOAK (10) times as long
+	AAM_SOAK=$${AAM_SOAK:-10} $(BIN)/python -m pytest -n 2 --dist loadgroup -m hypothesis
 
 lint: .venv/installed-dev build/lint  ## ruff, mypy and sqlfluff
 	$(BIN)/ruff check .

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import hypothesis
 import pytest
 import yaml
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).parents[1]
 DEMO = PROJECT / "demo"
 COPIED = ("dbt_project.yml", "profiles.yml", "destinations.yml", "models", "macros", "seeds")
+SOAK = int(os.environ.get("AAM_SOAK", "1"))  # how many times as many random examples, `make soak`
+if SOAK > 1:
+    hypothesis.settings.register_profile("soak", max_examples=100 * SOAK)
+    hypothesis.settings.load_profile("soak")
 Engine = Literal["duckdb", "postgres"]
 Stage = Literal["seeded", "built", "delivered", "changed"]
 

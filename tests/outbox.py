@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
-from conftest import DEMO, all_vars, install_package
+from conftest import DEMO, SOAK, all_vars, install_package
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
@@ -125,7 +125,7 @@ any_signal = st.builds(
 def batched(examples: int) -> Callable[..., object]:
     """A few examples of many rows: each is a build."""
     return settings(
-        max_examples=examples,
+        max_examples=examples * SOAK,
         deadline=None,
         phases=[Phase.explicit, Phase.reuse, Phase.generate],
         suppress_health_check=list(HealthCheck),

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 import pytest
 import yaml
-from conftest import Workspace
+from conftest import SOAK, Workspace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -733,7 +733,7 @@ def test_what_is_written_by_the_rules_passes(lines: list[str], name: str, end: s
     assert report.records_received == report.stored_records == len(lines)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25 * SOAK)
 @given(
     st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=20),
 )
@@ -764,7 +764,7 @@ PIECES = st.lists(
 ).map(b"".join)  # fmt: skip
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=40 * SOAK)
 @given(st.one_of(st.binary(max_size=200), PIECES), NAMES, st.booleans())
 def test_arbitrary_bytes_end_in_a_report(data: bytes, name: str, packed: bool) -> None:
     report = check(gzip.compress(data) if packed else data, name)
@@ -777,7 +777,7 @@ def test_arbitrary_bytes_end_in_a_report(data: bytes, name: str, packed: bool) -
     json.dumps(report.as_dict())
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=15 * SOAK)
 @given(st.lists(PIECES, max_size=12).map(b"\n".join), st.integers(50, 400), NAMES)
 def test_the_size_of_blocks_does_not_matter(data: bytes, block: int, name: str) -> None:
     rules = rules_with(line_bytes=60)

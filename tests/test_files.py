@@ -20,6 +20,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pytest
+from conftest import SOAK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,7 +74,7 @@ values = st.lists(text_lines, min_size=1, max_size=4).map(
 kinds = st.sampled_from([pa.string(), pa.large_string(), pa.string_view()])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=150 * SOAK)
 @given(
     rows=st.lists(values, max_size=60),
     cuts=st.lists(st.integers(0, 60), max_size=6),

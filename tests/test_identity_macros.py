@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 import duckdb
 import pytest
+from conftest import SOAK
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -121,7 +122,7 @@ def run(engine: Engine) -> Iterator[Callable[[list[str]], list[dict[str, str]]]]
 
 def examples(count: int) -> Callable[..., object]:
     return settings(
-        max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=count * SOAK, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
 
 

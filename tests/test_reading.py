@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import DEMO, all_vars, install_package
+from conftest import DEMO, SOAK, all_vars, install_package
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +30,9 @@ TREES["dbt_project.yml"]["vars"]["rules"] = TREES["dbt_project.yml"]["vars"]["ru
 
 FAULT = "this is a fault of aam"
 
-quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(
+    max_examples=25 * SOAK, deadline=None, suppress_health_check=list(HealthCheck), derandomize=SOAK == 1
+)
 
 
 @pytest.fixture(scope="module")

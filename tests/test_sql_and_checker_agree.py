@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import all_vars
+from conftest import SOAK, all_vars
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from outbox import LIMITS, Outbox, Signal, any_signal, batched, pieces, text_of, texts
@@ -278,7 +278,7 @@ def test_no_plain_text_breaks_a_rule(field: str, kind: str, plain: str) -> None:
     ]
     assert {rule["reason"] for rule in rules} <= set(VARS["plain"]["unbroken"])
 
-    @settings(max_examples=100)
+    @settings(max_examples=100 * SOAK)
     @given(text=st.from_regex(plain, fullmatch=True))
     def breaks_none(text: str) -> None:
         for rule in rules:
