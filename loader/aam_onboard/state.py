@@ -147,18 +147,16 @@ def require_whole_build(warehouse: Warehouse, project: Project, batches: Sequenc
     """Raise ConfigError when the outbox's tables come from different builds, LockedError while dbt builds them."""
     batches_table = ".".join(project.relations.place("batches"))
     expected = {batch.batch_id for batch in batches}
-    built = ("trait_rows", "user_lines", "file_lines", "rejected_rows")
-    built += ("checked_id_rows", "id_rows_beyond_limits", "id_sync_lines")
-    for name in built:
+    data = ("trait_rows", "user_lines", "file_lines", "rejected_rows")
+    id_syncs = ("checked_id_rows", "id_rows_beyond_limits", "id_sync_lines")
+    for name in (*data, *id_syncs):
+        place = ".".join(project.relations.place(name))
         try:
             found = warehouse.rows(f"select batch_id from {table(project, name)} limit 1")
         except MissingTableError:
-            raise torn(warehouse, f"{'.'.join(project.relations.place(name))} is missing") from None
+            raise torn(warehouse, f"{place} is missing") from None
         if {row["batch_id"] for row in found} - expected:
-            raise torn(
-                warehouse,
-                f"{'.'.join(project.relations.place(name))} and {batches_table} come from different builds",
-            )
+            raise torn(warehouse, f"{place} and {batches_table} come from different builds")
     for batch in batches:
         _require_written_down(warehouse, project, batch)
 
