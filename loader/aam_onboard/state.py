@@ -117,15 +117,19 @@ def _now() -> datetime:
 
 def is_built(warehouse: Warehouse, project: Project) -> bool:
     """Whether a dbt build has made the outbox and the state."""
-    return all(warehouse.has_table(*project.relations.place(name)) for name in ("batches", "deliveries"))
+    return _missing(warehouse, project) is None
+
+
+def _missing(warehouse: Warehouse, project: Project) -> str | None:
+    places = map(project.relations.place, ("batches", "deliveries"))
+    return next((".".join(place) for place in places if not warehouse.has_table(*place)), None)
 
 
 def require_build(warehouse: Warehouse, project: Project) -> None:
     """Raise ConfigError unless a dbt build has made the outbox and the state."""
-    if not is_built(warehouse, project):
-        batches = ".".join(project.relations.place("batches"))
+    if missing := _missing(warehouse, project):
         raise ConfigError(
-            f"nothing has been built in target {warehouse.name} yet ({batches} is missing);"
+            f"nothing has been built in target {warehouse.name} yet ({missing} is missing);"
             " run `aam run`, or `dbt build`"
         )
 
