@@ -1,6 +1,7 @@
 """Bad input, a broken disk, a broken store: one clear line, the right exit code, nothing lost."""
 
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -283,3 +284,38 @@ def test_an_unwritable_destination(duckdb_workspace: Prepare) -> None:
     message = project.refused(1, "deliver")
     assert "a_file/out" in message and "destinations.yml" in message
     assert_untouched(project)
+
+
+def test_a_refused_line_is_named_but_not_shown(workspace: Prepare) -> None:
+    """What a delivery says is written down for good; a person's data is shown to who asks for it."""
+    project = workspace("built")
+    rule = {
+        "reason": "not_ours",
+        "field": "user_id",
+        "kinds": ["dpuuid"],
+        "contains": "^0002",
+        "says": "not ours",
+    }
+    project.vars(lambda v: v["rules"].append(rule))
+    done = project.aam("deliver", "--select", "crm_traits", "--check")
+    assert done.code == 1
+    [line] = done.complaints
+    assert re.search(
+        r"Audience Manager would refuse it: line \d+: not_ours \(not ours\); mend the rows", line
+    ), line
+    [(reason,)] = project.sql("select reason from aam_state.deliveries where status = 'failed'")
+    details = project.sql("select detail from aam_state.delivery_events")
+    for said in (done.err, done.out, reason, str(details), project.ok("status", "--json").out):
+        assert "d_sid" not in said and not re.search(r"\b0002\d", said), said
+    assert project.out() == []
+
+
+def test_encrypted_files_have_a_least_size(duckdb_workspace: Prepare) -> None:
+    """Or each user might get a file, and each file a gpg."""
+    project = duckdb_workspace("seeded")
+    project.destination(type="directory", path="out", encrypt={"recipient": "Adobe", "key_file": "adobe.asc"})
+    project.vars(lambda v: v["limits"].update(split_bytes=999_999))
+    for command in ("run", "deliver", "plan"):
+        line = project.refused(2, command)
+        assert "vars.limits.split_bytes: 999,999 is too little for destination local" in line
+        assert "1,000,000 or more" in line

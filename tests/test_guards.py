@@ -1,6 +1,7 @@
 """What must not leave unasked: a runaway removal, an emptied source, a contradiction to a file not yet picked up."""
 
 import dataclasses
+import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -241,3 +242,92 @@ def test_write_only_credentials_are_enough(workspace: Prepare, bucket: Bucket) -
     assert delivery["status"] == "delivered"
     bucket.server.fault = None
     assert len(bucket.stored()) == 2
+
+
+def kept_back(feed: str, line: str, reason: str) -> None:
+    """The complaint leads with the commonest reason and what it means."""
+    rows = (
+        re.escape(feed)
+        + r": ([\d,]+) of \1 rows rejected \(100%\), more than max_rejected 20%, [\d,]+ of them as "
+    )
+    assert re.match(f"aam: feed {rows}{reason} \\(", line), line
+    assert f"--force-feed {feed}" in line
+
+
+def test_a_feed_whose_rows_are_all_kept_back_is_stopped(workspace: Prepare) -> None:
+    """Also at first, when there is no line to ask the guards about; that is not the same as nothing new."""
+    project = workspace("seeded")
+    taxonomy = project.root / "seeds" / "traits.csv"
+    taxonomy.write_text(taxonomy.read_text().replace(",58342,", ",58344,"))
+    project.sql(
+        "update raw.web_id_captures set aam_uuid = '0'",
+        "update raw.crm_customers set email = null",
+        "delete from raw.crm_email_history",
+    )
+    project.build()
+    done = project.aam("deliver", "--json", *NO_CHECK)
+    assert done.code == 3
+    complaints = {line.split(":")[1].split()[1]: line for line in done.complaints}
+    assert list(complaints) == ["crm_id_sync", "crm_traits", "ios_traits", "android_traits"]
+    kept_back("crm_id_sync", complaints.pop("crm_id_sync"), "all_zero_id")
+    for feed, line in complaints.items():
+        kept_back(feed, line, "trait_of_other_data_source")
+    plan = {feed["feed"]: feed for feed in project.ok("plan", "--json").json["feeds"]}
+    assert "as trait_of_other_data_source (" in plan["crm_traits"]["guard"]
+    # a model without rows, too, is said to be one
+    assert {delivery["feed"] for delivery in done.json["deliveries"]} == {"mobile_id_sync", "crm_profile"}
+    assert "feed hashed_email_sync: nothing to send, its model gives no rows" in done.err
+
+    # where the project allows that, it is told apart from a feed that has not changed
+    project.vars(lambda v: v["guards"].update(max_rejected=1))
+    allowed = project.ok("deliver", *NO_CHECK)
+    assert "feed crm_traits: nothing to send, all " in allowed.err
+    assert "trait_of_other_data_source (" in allowed.err and "aam plan --rejected crm_traits" in allowed.err
+    assert "crm_id_sync, hashed_email_sync, crm_traits, ios_traits, android_traits" in allowed.out
+    assert "nothing has changed" not in allowed.out
+    assert "nothing has changed" in project.ok("deliver", "--select", "crm_profile", *NO_CHECK).out
+
+
+def test_a_full_build_goes_where_it_erases_nothing(workspace: Prepare) -> None:
+    """`--full` may have been asked of one feed, but all were built so: each is proven where it is delivered."""
+    project = workspace("delivered")
+    project.vars(lambda v: v["feeds"].update(newsletter_traits={**v["feeds"]["crm_traits"]}))
+    (project.root / "models" / "feeds" / "newsletter_traits.sql").write_text(
+        "select customer_id as user_id, 'd_sid' as signal_key,"
+        " {{ aam_onboard.trait_id('Newsletter: subscribed') }} as signal_value"
+        " from {{ ref('int_registrations') }} where wants_newsletter"
+    )
+    assert "--full: an overwrite of feed crm_traits" in project.refused(2, "run", "--full", "-q")
+    [ios] = project.run("--full", "--select", "ios_traits", *NO_CHECK)
+    assert ".overwrite." in ios["files"][0]["name"]
+    before, files = project.state(), project.out()
+    select = ("--select", "crm_traits,newsletter_traits,ios_traits", *NO_CHECK)
+    for forced in ((), ("--force",)):
+        done = project.aam("deliver", "--json", *select, *forced)
+        assert (done.code, done.json) == (2, {"deliveries": []})
+        assert len(done.complaints) == 2
+        for feed, other in (("crm_traits", "newsletter_traits"), ("newsletter_traits", "crm_traits")):
+            [line] = [
+                line
+                for line in done.complaints
+                if line.startswith(f"aam: feed {feed}: the last build is full")
+            ]
+            assert (
+                f"an overwrite of feed {feed} would erase what feed {other} sends" in line
+                and "aam run" in line
+            )
+    plan = {feed["feed"]: feed for feed in project.ok("plan", "--json").json["feeds"]}
+    assert "would erase what feed crm_traits sends" in plan["newsletter_traits"]["guard"]
+    assert "would erase" not in plan["crm_profile"]["guard"] + plan["ios_traits"]["guard"]
+    assert (project.state(), project.out()) == (before, files)
+
+    # nor is one that was begun before there was another feed brought to its end
+    project.sql(
+        "update aam_state.deliveries set status = 'uploading' where mode = 'overwrite' and feed = 'ios_traits'"
+    )
+    project.vars(lambda v: v["feeds"].update(newsletter_traits={**v["feeds"]["ios_traits"]}))
+    line = project.refused(2, "deliver", "--select", "ios_traits", *NO_CHECK)
+    assert (
+        f"--abandon {ios['delivery_id']}" in line and "would erase what feed newsletter_traits sends" in line
+    )
+    assert project.out() == files
