@@ -397,6 +397,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 "test_guards.py",
                 "test_crash_safety.py",
                 "test_status.py",
+                "test_upgrades.py",
             }
             engine = next((engine for engine in ("duckdb", "postgres") if engine in name), None)
             if engine and Path(file).name in dear:

@@ -621,6 +621,7 @@ def test_a_state_of_an_earlier_version_is_as_good(outbox: Outbox) -> None:
     rows = [Signal(f"u{number}", "d_sid", "24") for number in range(5)]
     outbox.build(loyalty=rows)
     outbox.deliver("loyalty")
+    outbox.sql("drop table aam_state.state_versions")
     outbox.sql("alter table aam_state.user_ledger drop column fingerprint")
     outbox.sql("alter table aam_state.delivery_files add column md5 text")
     outbox.build(loyalty=[*rows[1:], Signal("u1", "d_sid", "25")])

@@ -71,6 +71,16 @@ def dbt_places(project: Project, target: str, adapter: str) -> dict[str, Any]:
         return _ask(dbt, arguments, quiet=True)
 
 
+def dbt_state(project: Project, target: str, adapter: str) -> None:
+    """Bring the state to the package's version, as the first thing of any build, and build nothing else.
+
+    Raises as dbt_build does.
+    """
+    with dbt_started(project, adapter) as dbt:
+        arguments = ["run", "--select", "aam_onboard.state", "--no-write-json"]
+        _ask(dbt, arguments + _common(project, target, project.given_vars, f"{target}-parse"), quiet=True)
+
+
 def _ask(dbt: Dbt, arguments: list[str], *, quiet: bool) -> dict[str, Any]:
     assert dbt.stdin and dbt.stdout and dbt.stderr  # noqa: S101  # they are pipes
     said: deque[str] = deque(maxlen=20)

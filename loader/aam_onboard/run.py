@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aam_onboard import state
-from aam_onboard.build import dbt_build, dbt_places, dbt_started
+from aam_onboard.build import dbt_build, dbt_places, dbt_started, dbt_state
 from aam_onboard.config import (
     DuckDBSettings,
     PostgresSettings,
@@ -170,9 +170,14 @@ def _finish_before_build(place: Place, feeds: list[str], options: Options) -> Re
             return Report()
     place = located(place)
     with opened(place, options) as run:
-        if state.is_built(run.warehouse, place.project):
+        if not state.is_built(run.warehouse, place.project):
+            return Report()
+        if not state.is_earlier(run.warehouse, place.project):
             return finish_open(run, feeds)
-        return Report()
+    log.info("bringing the state to version %d", state.VERSION)
+    dbt_state(place.project, place.target, place.warehouse.type)
+    with opened(place, options) as run:
+        return finish_open(run, feeds)
 
 
 @contextmanager

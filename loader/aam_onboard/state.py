@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from aam_onboard.config import Project
 from aam_onboard.errors import AamError, ConfigError, LockedError, MissingTableError
+from aam_onboard.package import package_settings
 from aam_onboard.warehouse import Warehouse, quoted
 
 Status = Literal["exporting", "uploading", "delivered", "failed", "abandoned"]
@@ -125,8 +126,38 @@ def _missing(warehouse: Warehouse, project: Project) -> str | None:
     return next((".".join(place) for place in places if not warehouse.has_table(*place)), None)
 
 
+# Of the tables in models/state/. dbt reads the same line.
+VERSION: int = package_settings()["vars"]["aam_state_version"]
+
+
+def is_earlier(warehouse: Warehouse, project: Project) -> bool:
+    """Whether the state is of an earlier version than ours, which a build brings up to date.
+
+    Raises ConfigError for one of a later version: it knows more than we do.
+    """
+    version = VERSION
+    if warehouse.has_table(*project.relations.place("state_versions")):
+        [row] = warehouse.rows(f"select max(version) as found from {table(project, 'state_versions')}")
+        version = row["found"] or 1
+    elif warehouse.has_table(*project.relations.place("deliveries")):
+        version = 1
+    if version > VERSION:
+        schema, _ = project.relations.place("state_versions")
+        raise ConfigError(
+            f"the state in schema {schema} is of version {version}, later than version {VERSION} of this aam;"
+            " install the aam-onboard that made it, or a later one"
+        )
+    return version < VERSION
+
+
 def require_build(warehouse: Warehouse, project: Project) -> None:
-    """Raise ConfigError unless a dbt build has made the outbox and the state."""
+    """Raise ConfigError unless a dbt build has made the outbox and the state, and the state is of our version."""
+    if is_earlier(warehouse, project):
+        schema, _ = project.relations.place("deliveries")
+        raise ConfigError(
+            f"the state in schema {schema} is of an earlier version than {VERSION}; run `aam run`, or `dbt build`,"
+            " which brings it up to date"
+        )
     if missing := _missing(warehouse, project):
         raise ConfigError(
             f"nothing has been built in target {warehouse.name} yet ({missing} is missing);"

@@ -1,4 +1,5 @@
 {{ config(materialized='state_table', schema=var('aam_state_schema')) }}
+-- depends_on: {{ ref('state_versions') }}
 delivery_id text primary key,
 feed text not null,
 kind text not null, -- data | id_sync

@@ -1,4 +1,5 @@
 {{ config(materialized='state_table', schema=var('aam_state_schema')) }}
+-- depends_on: {{ ref('state_versions') }}
 delivery_id text not null,
 name text not null primary key,
 object_key text not null,

@@ -1,4 +1,5 @@
 {{ config(materialized='state_table', schema=var('aam_state_schema')) }}
+-- depends_on: {{ ref('state_versions') }}
 batch_id text not null,
 feed text not null,
 user_id text not null,

@@ -1,0 +1,137 @@
+"""A state of another version of the package: an earlier one is brought up to date, a later one is left alone.
+
+`state_v1/` holds the state that the release at commit 929316e left of a part of the demo's customers.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from conftest import NO_CHECK, PROJECT, Stage, Workspace, lines_of
+
+Prepare = Callable[[Stage], Workspace]
+
+RAW = [
+    "crm_customers", "crm_email_history", "mobile_devices", "purchases", "registrations", "survey_responses",
+    "web_id_captures",
+]  # fmt: skip
+OF_THE_STATE = "customer_id is null or right(customer_id, 2) not in ('03', '53')"
+TABLES = ("deliveries", "delivery_files", "delivery_events", "user_ledger", "id_ledger", "state_versions")
+VERSION = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"][
+    "aam_state_version"
+]
+# As it was before that release: no fingerprints of users, an MD5 of each file.
+EARLIER = [
+    "alter table aam_state.user_ledger drop column fingerprint",
+    "alter table aam_state.delivery_files add column md5 text",
+]
+
+
+def of_version_1(project: Workspace) -> None:
+    """Give the project the state of the earlier release, and the data that it was made of."""
+    project.sql(*(f"delete from raw.{table} where {OF_THE_STATE}" for table in RAW))
+    state = Path(__file__).parent / "state_v1" / f"{project.engine}.sql"
+    project.sql("drop schema if exists aam_state cascade", state.read_text(encoding="utf-8"))
+
+
+def columns(project: Workspace) -> list[tuple[Any, ...]]:
+    """What the state's schema holds."""
+    return project.sql(
+        "select table_name, column_name from information_schema.columns where table_schema = 'aam_state'"
+        " order by table_name, column_name"
+    )
+
+
+def rows(project: Workspace) -> dict[str, list[tuple[Any, ...]]]:
+    """All that the state's tables hold."""
+    return {table: sorted(project.sql(f"select * from aam_state.{table}"), key=repr) for table in TABLES}
+
+
+def test_after_an_upgrade_nothing_is_sent_again(workspace: Prepare) -> None:
+    project = workspace("seeded")
+    of_version_1(project)
+    delivered = project.state()
+    assert len(delivered) == 7
+    assert "run `aam run`" in project.refused(2, "status")
+    assert project.run(*NO_CHECK) == []
+    assert project.out() == []
+    assert project.state() == delivered
+    assert project.sql("select version from aam_state.state_versions order by version") == [
+        (version,) for version in range(2, VERSION + 1)
+    ]
+    # what changed since is sent, and nothing else
+    assert len(project.ok("status", "--json").json["deliveries"]) == 7
+    [(customer,)] = project.sql("select min(customer_id) from raw.registrations where city <> 'Denver'")
+    project.sql(f"update raw.registrations set city = 'Denver' where customer_id = '{customer}'")
+    [sent] = project.run(*NO_CHECK)
+    assert sent["feed"] == "crm_profile"
+    [file] = project.out()
+    assert len(lines_of(file)) == 1
+
+
+def test_an_open_delivery_of_an_earlier_release_is_finished(workspace: Prepare) -> None:
+    """The next run brings the state up to date first, and then finishes what that release began."""
+    project = workspace("delivered")
+    [file] = [path for path in project.out() if path.name.startswith("ftp_dpm_20915_")]
+    spool = project.root / ".aam" / "spool" / "ios" / file.name
+    spool.parent.mkdir(parents=True)
+    file.rename(spool)
+    project.sql(
+        "drop table aam_state.state_versions",
+        "update aam_state.deliveries set status = 'uploading', uncertain = true where feed = 'ios_traits'",
+        f"update aam_state.delivery_files set status = 'uploading', spool_path = '{spool}' where name = '{file.name}'",
+    )
+    assert [(one["feed"], one["status"]) for one in project.run(*NO_CHECK)] == [("ios_traits", "delivered")]
+    assert file.is_file()
+    assert project.sql("select max(version) from aam_state.state_versions") == [(VERSION,)]
+
+
+def test_an_upgrade_is_made_whole_or_not_at_all(workspace: Prepare) -> None:
+    """Tried with the oldest state that there is."""
+    project = workspace("seeded")
+    of_version_1(project)
+    project.sql(*EARLIER, "alter table aam_state.delivery_files rename to hidden")
+    before = columns(project), project.state()
+    assert "delivery_files" in project.refused(2, "run", "-q", *NO_CHECK)
+    assert (columns(project), project.state()) == before
+    project.sql("alter table aam_state.hidden rename to delivery_files")
+    assert project.run(*NO_CHECK) == []
+
+
+def test_a_later_state_is_left_alone(workspace: Prepare) -> None:
+    project = workspace("delivered")
+    project.sql(f"insert into aam_state.state_versions values ({VERSION + 1}, now())")
+    before = columns(project), rows(project), project.out()
+    for command in (["run", "-q"], ["deliver"], ["plan"], ["status"], ["deliver", "--abandon", "x"]):
+        assert f"is of version {VERSION + 1}, later than version {VERSION}" in project.refused(2, *command)
+    # and by dbt itself: without an outbox, aam asks nobody before the build
+    project.sql("drop schema inbound cascade")
+    assert f"is of version {VERSION + 1}, later than version {VERSION}" in project.refused(2, "run", "-q")
+    assert (columns(project), rows(project), project.out()) == before
+
+
+def test_a_state_in_another_schema_is_not_left_behind(workspace: Prepare) -> None:
+    """By dbt's own naming the state would begin anew in `<target schema>_aam_state`."""
+    project = workspace("seeded")
+    of_version_1(project)
+    (project.root / "macros" / "generate_schema_name.sql").unlink()
+    complaint = project.refused(2, "run", "-q", *NO_CHECK)
+    assert "schema aam_state holds the state of an earlier release" in complaint
+    assert project.out() == []
+
+
+def test_no_table_of_the_state_is_made_without_a_version(duckdb_workspace: Prepare) -> None:
+    project = duckdb_workspace("seeded")
+    for models, ends, says in (
+        ("deliveries", 1, "build the model state_versions first"),
+        ("+deliveries", 0, "PASS=2"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "dbt.cli.main", "run", "--select", models],
+            cwd=project.root, env=project.env(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == ends, done.stdout
+        assert says in done.stdout
