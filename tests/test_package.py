@@ -54,6 +54,56 @@ def test_unit_tests_stand_beside_their_model() -> None:
             assert (file.parent / f"{test['model']}.sql").is_file()
 
 
+def test_every_model_is_described() -> None:
+    described = {
+        model["name"]: model
+        for file in (PROJECT / "models").rglob("*__models.yml")
+        for model in yaml.safe_load(file.read_text(encoding="utf-8"))["models"]
+    }
+    models = {file.stem: file for file in (PROJECT / "models").rglob("*.sql")}
+    assert set(described) == set(models)
+    for name, file in models.items():
+        text = file.read_text(encoding="utf-8")
+        if "state_table" in text:
+            columns = [line.split()[0] for line in text.splitlines() if line and line[0] not in " {-})"]
+            assert [column["name"] for column in described[name]["columns"]] == columns, name
+
+
+def test_every_engine_has_an_answer() -> None:
+    """A dispatched macro has a default, or one that names the engine that it knows nothing of."""
+    texts = {file: file.read_text(encoding="utf-8") for file in (PROJECT / "macros").rglob("*.sql")}
+    dispatched = 0
+    for file, text in texts.items():
+        calls = re.findall(r"adapter\.dispatch\('(\w+)', '(\w+)'\)", text)
+        dispatched += len(calls)
+        assert len(calls) == text.count("adapter.dispatch"), file
+        for name, package in calls:
+            assert package == "aam_onboard", file
+            assert f"macro default__{name}(" in text, f"{file}: {name}"
+        for variant in re.findall(r"macro (?:default|duckdb|postgres)__(\w+)\(", text):
+            assert variant in [name for name, _ in calls], f"{file}: {variant}"
+    assert dispatched > 15
+
+
+def test_a_macro_is_found_by_its_file() -> None:
+    """A file has the name of a macro in it; what else it holds are variants, or kin of the same thing."""
+    for file in (PROJECT / "macros").rglob("*.sql"):
+        text = file.read_text(encoding="utf-8")
+        names = re.findall(r"{% (?:macro|materialization) (\w+)", text)
+        assert file.stem.removeprefix("materialization_") in names, file
+        assert text.startswith("{#"), f"{file}: says not what it is for"
+
+
+def test_a_pattern_stands_once() -> None:
+    """What two rules ask alike has a name: a YAML anchor."""
+    text = (PROJECT / "dbt_project.yml").read_text(encoding="utf-8")
+    patterns = re.findall(
+        r'(?:matches|contains|unlike|pattern|plain): (?:&\w+ )?("(?:[^"\\\\]|\\\\.)*")', text
+    )
+    assert len(patterns) > 15
+    assert [one for one in set(patterns) if patterns.count(one) > 1] == []
+
+
 def test_one_list_of_spaces() -> None:
     """A macro that a user's own models call sees no vars of the package, and has the list once more."""
     spaces = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]["spaces"]

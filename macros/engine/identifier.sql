@@ -18,6 +18,8 @@
     {{- return(columns | select('equalto', name) | first or adapter.dispatch('find_column', 'aam_onboard')(columns, name)) -}}
 {% endmacro %}
 
+{% macro default__find_column(columns, name) %}{{ aam_onboard.unknown_engine('find_column') }}{% endmacro %}
+
 {% macro duckdb__find_column(columns, name) %}
     {%- for column in columns if column | lower == name | lower -%}{{ return(column) }}{%- endfor -%}
     {{ return(none) }}

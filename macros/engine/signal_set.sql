@@ -6,6 +6,8 @@
 {# Aggregate: the set of the signals in a group. #}
 {% macro signal_set(signal) %}{{ return(adapter.dispatch('signal_set', 'aam_onboard')(signal)) }}{% endmacro %}
 
+{% macro default__signal_set(signal) %}{{ aam_onboard.unknown_engine('signal_set') }}{% endmacro %}
+
 {# DuckDB: joining texts and splitting them again takes half the time of a list aggregate, and sorting a list a third of
    an ordered aggregate's. #}
 {% macro duckdb__signal_set(signal) -%}
@@ -28,6 +30,8 @@
 {% macro fingerprint(key, value, condition='true') %}
     {{- return(adapter.dispatch('fingerprint', 'aam_onboard')(key, value, condition)) -}}
 {% endmacro %}
+
+{% macro default__fingerprint(key, value, condition) %}{{ aam_onboard.unknown_engine('fingerprint') }}{% endmacro %}
 
 {% macro duckdb__fingerprint(key, value, condition) -%}
     cast(sum(case when {{ condition }} then hash({{ key }}, {{ value }}, {{ aam_onboard.rules_hash() }}) end)
@@ -64,6 +68,8 @@
     {{- return(adapter.dispatch('set_difference', 'aam_onboard')(signals, without, condition)) -}}
 {% endmacro %}
 
+{% macro default__set_difference(signals, without, condition) %}{{ aam_onboard.unknown_engine('set_difference') }}{% endmacro %}
+
 {% macro duckdb__set_difference(signals, without, condition) -%}
     coalesce(array_to_string(list_sort(list_distinct(list_filter(
         string_split({{ signals }}, {{ aam_onboard.separator() }}),
@@ -93,6 +99,8 @@
 {% macro each_signal(relation, columns, signals) %}
     {{- return(adapter.dispatch('each_signal', 'aam_onboard')(relation, columns, signals)) -}}
 {% endmacro %}
+
+{% macro default__each_signal(relation, columns, signals) %}{{ aam_onboard.unknown_engine('each_signal') }}{% endmacro %}
 
 {% macro duckdb__each_signal(relation, columns, signals) %}
     select

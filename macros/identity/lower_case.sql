@@ -5,6 +5,8 @@
    engines disagree about İ, and ICU writes a last Σ as ς. #}
 {% macro lower_case(text) %}{{ return(adapter.dispatch('lower_case', 'aam_onboard')(text)) }}{% endmacro %}
 
+{% macro default__lower_case(text) %}{{ aam_onboard.unknown_engine('lower_case') }}{% endmacro %}
+
 {% macro duckdb__lower_case(text) -%}
     lower(replace({{ text }}, 'İ', 'i' || chr(775)))
 {%- endmacro %}

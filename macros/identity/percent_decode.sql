@@ -2,6 +2,8 @@
    percent_encode(). #}
 {% macro percent_decode(text) %}{{ return(adapter.dispatch('percent_decode', 'aam_onboard')(text)) }}{% endmacro %}
 
+{% macro default__percent_decode(text) %}{{ aam_onboard.unknown_engine('percent_decode') }}{% endmacro %}
+
 {% macro duckdb__percent_decode(text) -%}
     case
         when contains({{ text }}, '%') and not contains({{ text }}, '%00')

@@ -1,6 +1,8 @@
 {# Text percent-encoded as UTF-8: all but letters and digits of ASCII, `-`, `.`, `_` and `~` (RFC 3986, unreserved). #}
 {% macro percent_encode(text) %}{{ return(adapter.dispatch('percent_encode', 'aam_onboard')(text)) }}{% endmacro %}
 
+{% macro default__percent_encode(text) %}{{ aam_onboard.unknown_engine('percent_encode') }}{% endmacro %}
+
 {% macro duckdb__percent_encode(text) %}url_encode({{ text }}){% endmacro %}
 
 {# Most IDs need nothing, so the loop over the bytes runs for the others only. #}
