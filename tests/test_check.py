@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -20,8 +21,15 @@ from conftest import SOAK, Workspace
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from aam_onboard import check as check_module
-from aam_onboard.check import FileReport, check_file, check_files, find_files
+from aam_onboard.check import (
+    FILE_REASONS,
+    LINE_REASONS,
+    FileReport,
+    check_file,
+    check_files,
+    find_files,
+)
+from aam_onboard.check.crowds import buckets_of
 from aam_onboard.errors import AamError, ConfigError
 from aam_onboard.rules import Plain, Rules
 
@@ -214,9 +222,7 @@ def test_refuses(expected: str, name: str, line: str | bytes) -> None:
 
 
 def test_every_rule_is_shown() -> None:
-    known = {rule.reason for rule in RULES.rules if rule.field and not rule.guard} | set(
-        check_module.LINE_REASONS
-    )
+    known = {rule.reason for rule in RULES.rules if rule.field and not rule.guard} | set(LINE_REASONS)
     assert known - {"blank_line"} == {expected for expected, *_ in BAD_LINES}
 
 
@@ -272,8 +278,8 @@ def test_more_than_one_letter_case_is_warned_of(text: str) -> None:
 
 def test_letter_cases_in_a_file_of_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory has an end: then keys alone are compared."""
-    monkeypatch.setattr(check_module, "_SPELLINGS", 100)
-    monkeypatch.setattr(check_module, "_BLOCK", 1000)
+    monkeypatch.setattr("aam_onboard.check.spellings._SPELLINGS", 100)
+    monkeypatch.setattr("aam_onboard.check.container._BLOCK", 1000)
     lines = [f'u{n}\t"name"="Name{n}","city"="x"' for n in range(3000)]
     assert check("\n".join([*lines, 'u\t"City"="x"'])).warning_reasons == {"letter_case": 1}
 
@@ -399,7 +405,7 @@ def test_faults_of_the_file(expected: str, name: str, text: str | bytes) -> None
     faults = [e for e in report.errors if e.line is None]
     assert [e.reason for e in faults] == [expected]
     assert faults[0].sample
-    assert report.says[expected] == check_module.FILE_REASONS[expected]
+    assert report.says[expected] == FILE_REASONS[expected]
     assert not report.ok
 
 
@@ -455,7 +461,7 @@ def test_a_customer_has_at_most_10_hashed_emails() -> None:
 
 
 def test_ids_with_the_same_hash_are_counted_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_module, "_BUCKETS", 1)
+    monkeypatch.setattr("aam_onboard.check.crowds._BUCKETS", 1)
     assert check("".join(f"u{i}\td_sid=1\n" for i in range(500))).ok
     report = check("".join(f"u{i % 2}\td_sid=1\n" for i in range(402)))
     assert report.reasons == {"too_many_lines": 2}
@@ -501,7 +507,7 @@ def test_a_large_taxonomy_comes_to_the_same(tmp_path: Path, monkeypatch: pytest.
     taxonomy.write_text("trait_id,trait_name,dpid,trait_type\n" + rows, encoding="utf-8")
     text = "".join(f"u{i}\td_sid={i}\n" for i in range(120))
     small = check(text, taxonomy=taxonomy)
-    monkeypatch.setattr(check_module, "_LARGEST_PATTERN", 10)
+    monkeypatch.setattr("aam_onboard.check.plain._LARGEST_PATTERN", 10)
     assert small.as_dict() == check(text, taxonomy=taxonomy).as_dict()
     assert small.traits_failed_validation == 20
 
@@ -696,12 +702,9 @@ def breaks_no_rule(text: str, field: str, kind: str) -> bool:
         # of what is only kept back (guard), it warns
         if rule.field == field and not rule.guard and (rule.kinds is None or kind in rule.kinds):
             broken = (
-                (rule.matches is not None and check_module.re.fullmatch(rule.matches, text))
-                or (rule.contains is not None and check_module.re.search(rule.contains, text))
-                or (
-                    rule.unlike not in (None, "id_type")
-                    and not check_module.re.fullmatch(rule.unlike or "", text)
-                )
+                (rule.matches is not None and re.fullmatch(rule.matches, text))
+                or (rule.contains is not None and re.search(rule.contains, text))
+                or (rule.unlike not in (None, "id_type") and not re.fullmatch(rule.unlike or "", text))
             )
             if broken:
                 return False
@@ -782,9 +785,10 @@ def test_arbitrary_bytes_end_in_a_report(data: bytes, name: str, packed: bool) -
 def test_the_size_of_blocks_does_not_matter(data: bytes, block: int, name: str) -> None:
     rules = rules_with(line_bytes=60)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(check_module, "_SAMPLE", 10)  # what is left of a long line hangs on the block
+        # what is left of a long line hangs on the block
+        patch.setattr("aam_onboard.check.report._SAMPLE", 10)
         whole = check(data, name, rules, samples=1000)
-        patch.setattr(check_module, "_BLOCK", block)
+        patch.setattr("aam_onboard.check.container._BLOCK", block)
         assert check(data, name, rules, samples=1000).as_dict() == whole.as_dict()
 
 
@@ -846,8 +850,8 @@ def test_ids_are_counted_as_they_are_whatever_stands_around_them() -> None:
         "123456789012345",
     ]
     array = pa.array(["before", *ids, "behind"])
-    buckets = check_module._buckets(array.slice(1, len(ids)))
-    alone = [int(check_module._buckets(pa.array([user_id]))[0]) for user_id in ids]
+    buckets = buckets_of(array.slice(1, len(ids)))
+    alone = [int(buckets_of(pa.array([user_id]))[0]) for user_id in ids]
     assert buckets.tolist() == alone
     assert len(set(alone)) == len(set(ids))
 

@@ -26,7 +26,6 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from aam_onboard import check as check_module
 from aam_onboard.check import check_file, check_text
 from aam_onboard.errors import AamError
 from aam_onboard.rules import Rules
@@ -239,7 +238,7 @@ def test_of_a_damaged_gzip_all_is_told_that_can_be_read(tmp_path: Path, size: in
 @pytest.mark.parametrize("name", [OWN, "c2c_id_58342_58343_1700000000.sync"])
 def test_more_suspects_than_can_be_held(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def report(held: int) -> dict[str, Any]:
-        monkeypatch.setattr(check_module, "_HELD_AT_ONCE", held)
+        monkeypatch.setattr("aam_onboard.check.crowds._HELD_AT_ONCE", held)
         refused = io.StringIO()
         found = check_file(io.BytesIO(text), name, RULES, errors_to=refused, samples=0)
         assert found.format_errors == sum(found.reasons.values())
@@ -269,7 +268,7 @@ def test_plain_text_is_checked_without_a_disk(tmp_path: Path, monkeypatch: pytes
     def opened() -> Iterator[BinaryIO]:
         yield io.BytesIO(text)
 
-    monkeypatch.setattr(check_module, "_MEMORY", "24MB")  # less than a block of lines needs
+    monkeypatch.setattr("aam_onboard.check.lines._MEMORY", "24MB")  # less than a block of lines needs
     assert check_text(opened, OWN, RULES).reasons == {"too_many_lines": 10 * 2000}
     assert list(tmp_path.iterdir()) == []
 
@@ -288,7 +287,7 @@ def test_errors_of_the_engines_are_said_plainly(monkeypatch: pytest.MonkeyPatch)
         def broken(*_: object, error: Exception = error) -> None:
             raise error
 
-        monkeypatch.setattr(check_module, "_answers", broken)
+        monkeypatch.setattr("aam_onboard.check.lines._answers", broken)
         for call in (
             lambda: check_text(opened, OWN, RULES),
             lambda: check_file(io.BytesIO(b"u1\td_sid=1 ,d_sid=2\n"), OWN, RULES),
