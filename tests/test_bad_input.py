@@ -151,7 +151,7 @@ def test_another_project_folder(duckdb_workspace: Prepare, tmp_path: Path) -> No
         (["--vars", "{a: b: c}"], "--vars {a: b: c}"),
         (["--vars", "destination: beta"], "say it by --to NAME"),
         (["--vars", "full: true"], "say it by --full"),
-        (["--vars", "keep_days: -1"], "dbt_project.yml with --vars: vars.keep_days"),
+        (["--vars", "keep_days: -1"], "--vars: keep_days"),
     ],
 )
 def test_vars_that_are_none(duckdb_workspace: Prepare, arguments: list[str], named: str) -> None:

@@ -1,23 +1,33 @@
 """Every mistake in the configuration is one clear line that names the setting."""
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
-from conftest import DEMO, all_vars
+from conftest import DEMO, PROJECT, all_vars
 
 from aam_onboard.config import (
+    DataSource,
     DuckDBSettings,
+    Feed,
+    Guards,
+    IdSync,
     PostgresSettings,
     Retries,
+    Vars,
     load_project,
     load_warehouse,
 )
 from aam_onboard.destinations import load_destination
 from aam_onboard.errors import ConfigError
+from aam_onboard.package import package_settings
+from aam_onboard.rules import IdType, Limits, Rules
+from aam_onboard.schema import AllVars, pages
 
 Change = Callable[[dict[str, Any]], object]
 GOOD = yaml.safe_load((DEMO / "dbt_project.yml").read_text())
@@ -144,6 +154,7 @@ WRONG: list[tuple[str, Change, tuple[str, ...]]] = [
     ),
     ("no folder", lambda v: v.update(spool_dir=""), ("vars.spool_dir", "no path")),
     ("vars of the project", lambda v: v.update(aam_onboard=[1]), ("vars.aam_onboard", "dictionary")),
+    ("nothing for the package", lambda v: v.update(aam_onboard=None), ("vars.aam_onboard", "dictionary")),
     ("order guard", lambda v: v.update(on_unprocessed="stop"), ("vars.on_unprocessed", "stop")),
     ("split size", lambda v: v["limits"].update(split_bytes=0), ("vars.limits.split_bytes", "0")),
     (
@@ -186,6 +197,61 @@ def test_a_mistake_is_named(folder: Path, change: Change, named: tuple[str, ...]
     assert message.startswith("dbt_project.yml: ")
     for part in named:
         assert part in message, message
+
+
+@pytest.mark.parametrize(
+    ("project", "given", "named"),
+    [
+        ({"keep_days": "x"}, {}, "dbt_project.yml: vars.keep_days: `x`"),
+        ({"keep_days": 1, "aam_onboard": {"keep_days": "x"}}, {}, "dbt_project.yml: vars.aam_onboard.keep_days: `x`"),
+        ({"keep_days": "x"}, {"keep_days": "y"}, "--vars: keep_days: `y`"),
+        ({"destination": "{{ env_var('NOWHERE') }}"}, {}, "dbt_project.yml: vars.destination: the environment"),
+        ({"limits": {}}, {}, "dbt_project.yml: vars.limits.line_bytes: is missing"),
+        ({"aam_onboard": {"feeds": 3}}, {}, "dbt_project.yml: vars.aam_onboard.feeds: "),
+        (
+            {"aam_onboard": {"feeds": {"crm_traits": {"dpid": 1, "id_type": "dpuuid", "mode": "sync"}}}},
+            {},
+            "dbt_project.yml: vars.aam_onboard.feeds.crm_traits.dpid: data source 1 is not in",
+        ),
+        (
+            {},
+            {"feeds": {"crm_traits": {"dpid": 1, "id_type": "dpuuid", "mode": "sync"}}},
+            "--vars: feeds.crm_traits.dpid: data source 1 is not in",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_the_file_where_it_stands(
+    folder: Path, project: dict[str, Any], given: dict[str, Any], named: str
+) -> None:
+    file = {"name": "shop", "vars": project}
+    (folder / "dbt_project.yml").write_text(yaml.safe_dump(file))
+    with pytest.raises(ConfigError) as caught:
+        load_project(folder, given)
+    assert str(caught.value).startswith(named)
+
+
+def test_a_mistake_in_the_package_names_its_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    monkeypatch.setattr("aam_onboard.package.package_root", lambda: package)
+    monkeypatch.setattr("aam_onboard.config.vars.package_root", lambda: package)
+    (folder / "dbt_project.yml").write_text("name: shop\n")
+    settings = copy.deepcopy(GOOD)
+    settings["vars"]["limits"]["line_bytes"] = "many"
+    for written, named in (
+        (None, "is missing: install aam-onboard again"),
+        (yaml.safe_dump(settings), "vars.limits.line_bytes: `many`"),
+    ):
+        if written:
+            (package / "dbt_project.yml").write_text(written)
+        package_settings.cache_clear()
+        with pytest.raises(ConfigError) as caught:
+            load_project(folder)
+        assert str(caught.value).startswith(str(package / "dbt_project.yml"))
+        assert named in str(caught.value)
+    package_settings.cache_clear()
 
 
 def test_a_chained_sync_may_begin_with_a_crm_id(folder: Path) -> None:
@@ -298,3 +364,40 @@ def test_destination_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     path.unlink()
     with pytest.raises(ConfigError, match=r"destinations.yml is missing"):
         load_destination(project, None)
+
+
+def test_what_can_be_set_is_written_down() -> None:
+    for name, text in pages().items():
+        assert (PROJECT / "docs" / name).read_text(encoding="utf-8") == text, f"docs/{name}: run make docs"
+    defaults = package_settings()["vars"]
+    assert set(AllVars.model_fields) == set(defaults)
+    read = AllVars.model_validate(defaults)
+    for name in set(Vars.model_fields) - set(Rules.model_fields):
+        assert Vars.model_fields[name].default == getattr(read, name), name
+    documented = [Vars, Guards, Feed, IdSync, DataSource, Limits, IdType]
+    assert [
+        name for kind in documented for name, field in kind.model_fields.items() if not field.description
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "change", "is_right"),
+    [
+        ("dbt_project", lambda file: None, True),
+        ("dbt_project", lambda file: file.update(vars={"aam_onboard": {"guards": {"max_removed": 1}}}), True),
+        ("dbt_project", lambda file: file["vars"]["feeds"]["crm_traits"].update(mode="append"), False),
+        ("dbt_project", lambda file: file.update(vars={"aam_onboard": {"guards": {"max_removed": 2}}}), False),
+        ("destinations", lambda file: None, True),
+        ("destinations", lambda file: file["outputs"]["production"].update(bukcet="x"), False),
+        ("destinations", lambda file: file["outputs"]["production"].update(environment="{{ env_var('X') }}"), True),
+        ("destinations", lambda file: file["outputs"]["production"].pop("partner_name"), False),
+    ],
+)  # fmt: skip
+def test_editors_know_what_can_be_set(schema: str, change: Change, is_right: bool) -> None:
+    file = yaml.safe_load((DEMO / f"{schema}.yml").read_text(encoding="utf-8"))
+    change(file)
+    # JSON's keys are texts
+    file = json.loads(json.dumps(file))
+    rules = json.loads((PROJECT / "docs" / "schema" / f"{schema}.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(rules)
+    assert jsonschema.Draft202012Validator(rules).is_valid(file) == is_right

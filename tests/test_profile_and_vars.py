@@ -1,10 +1,17 @@
 """What the profile and `--vars` say holds for dbt and for `aam` alike."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import duckdb
 import yaml
-from conftest import NO_CHECK, Stage, Workspace
+from conftest import NO_CHECK, PROJECT, Stage, Workspace
+
+from aam_onboard.config import merge_vars
 
 Prepare = Callable[[Stage], Workspace]
 
@@ -72,3 +79,67 @@ def test_a_run_with_keys_and_vars_of_its_own(workspace: Prepare) -> None:
     again = project.ok("run", *mine, *NO_CHECK, extra=foreign)
     assert "Unable to do partial parsing" not in again.err
     assert parsed.stat().st_mtime_ns == before
+
+
+# One dbt for all layouts: it starts slowly.
+_SEE_VARS = """
+import json, sys
+from pathlib import Path
+from dbt.cli.main import dbtRunner
+for layout in json.loads(sys.argv[1]):
+    done = dbtRunner().invoke(["--quiet", "parse", "--no-partial-parse", "--project-dir", layout["root"],
+                               "--profiles-dir", layout["root"], "--vars", json.dumps(layout["given"])])
+    assert done.success, done.exception
+    model = done.result.nodes["model.aam_onboard.see_vars"]
+    Path(layout["root"], "seen.json").write_text(json.dumps(model.config.meta["seen"]))
+"""
+
+
+def test_dbt_and_the_loader_see_the_same_vars(tmp_path: Path) -> None:
+    """Of every setting of the package, wherever it is given: what dbt shows to the package is what the loader takes."""
+    package = yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))
+    names = list(package["vars"])
+
+    def some(place: str) -> dict[str, Any]:
+        return dict.fromkeys(names, place)
+
+    layouts: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {}),
+        (some("global"), {}),
+        ({**some("global"), "aam_onboard": some("scoped")}, {}),
+        ({**some("global"), "aam_onboard": some("scoped")}, some("given")),
+        # a key with nothing behind it, and what is of the project alone or of no concern
+        ({**dict.fromkeys(names), "aam_onboard": {}, "shop": some("of the project"), "more": 1}, {}),
+        ({"aam_onboard": {"guards": {"max_removed": 0.5}}, "limits": {}}, {"feeds": {}, "aam_onboard": {"full": True}}),
+        ({"destination": "{{ env_var('NOWHERE', 'else') }}", "data_sources": {58342: {"name": "a"}}}, {"check": None}),
+    ]  # fmt: skip
+    # the package's own settings file, and of its models one that shows them
+    alone = tmp_path / "package"
+    (alone / "models").mkdir(parents=True)
+    package_file = {key: package[key] for key in ("name", "version", "config-version", "vars")}
+    (alone / "dbt_project.yml").write_text(yaml.safe_dump(package_file), encoding="utf-8")
+    shows = ", ".join(f"'{name}': tojson(var('{name}'))" for name in names)
+    (alone / "models" / "see_vars.sql").write_text(f"{{{{ config(meta={{'seen': {{{shows}}}}}) }}}} select 1")
+    asked = []
+    for number, (project, given) in enumerate(layouts):
+        root = tmp_path / str(number)
+        (root / "dbt_packages").mkdir(parents=True)
+        (root / "dbt_packages" / "aam_onboard").symlink_to(alone, target_is_directory=True)
+        settings = {"name": "shop", "version": "1.0", "profile": "shop", "vars": project}
+        (root / "dbt_project.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+        profile = {"shop": {"target": "dev", "outputs": {"dev": {"type": "duckdb", "path": "w.duckdb"}}}}
+        (root / "profiles.yml").write_text(yaml.safe_dump(profile), encoding="utf-8")
+        (root / "packages.yml").write_text("packages: [{local: ../package}]\n", encoding="utf-8")
+        asked.append({"root": str(root), "given": given})
+    command = [sys.executable, "-c", _SEE_VARS, json.dumps(asked)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for (project, given), layout in zip(layouts, asked, strict=True):
+        seen = json.loads(Path(str(layout["root"]), "seen.json").read_text(encoding="utf-8"))
+        taken = {name: found.value for name, found in merge_vars(project, given).items()}
+        for name in names:
+            assert json.loads(seen[name]) == json.loads(json.dumps(taken[name])), (
+                name,
+                project,
+                given,
+            )

@@ -10,12 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aam_onboard.errors import ConfigError
 from aam_onboard.reading import read_as, read_yaml
 
 NAME = "aam_onboard"
+PROJECT_FILE = "dbt_project.yml"
 # Where a project's packages.yml looks for the package: in the project, so that the entry is the same on every machine.
 LINK = ".aam/dbt_package"
 PACKAGES_FILE = "packages.yml"
@@ -32,10 +31,11 @@ def package_root() -> Path:
 
 @cache
 def package_settings() -> dict[str, Any]:
-    """The package's dbt_project.yml."""
-    settings: dict[str, Any] = yaml.safe_load(
-        (package_root() / "dbt_project.yml").read_text(encoding="utf-8")
-    )
+    """The package's dbt_project.yml. Raises ConfigError when it can't be read."""
+    path = package_root() / PROJECT_FILE
+    settings = read_yaml(path)
+    if settings is None:
+        raise ConfigError(f"{path} is missing: install aam-onboard again")
     return settings
 
 
@@ -89,7 +89,7 @@ def link_package(project: Path) -> None:
 
 def _copy_package(root: Path, new: Path) -> None:
     """What the wheel carries; in a clone, more lies around it."""
-    for part in ("macros", "models", "tests/dbt"):
+    for part in ("macros", "models", "tests/dbt", "docs"):
         shutil.copytree(root / part, new / part)
     shutil.copy(root / "dbt_project.yml", new)
 

@@ -250,10 +250,10 @@ def read_as(kind: type[Kind], raw: object, file: str, *place: str) -> Kind:
     try:
         return TypeAdapter(kind).validate_python(raw)
     except ValidationError as error:
-        raise ConfigError(f"{file}: {_first_error(error, place)}") from None
+        raise ConfigError(f"{file}: {first_mistake(error, place)}") from None
 
 
-def _first_error(error: ValidationError, place: tuple[str, ...]) -> str:
+def first_mistake(error: ValidationError, place: tuple[str, ...] = ()) -> str:
     """The first mistake of several, as `path: what is wrong`. A value that may be a secret is not shown."""
     first = error.errors(include_url=False)[0]
     path = ".".join([*place, *(str(part) for part in first["loc"] if part != "[key]")])

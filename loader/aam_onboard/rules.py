@@ -32,26 +32,25 @@ Pattern = Annotated[str, AfterValidator(_compiles)]
 class Limits(Settings):
     """Sizes in bytes; the rest are counts."""
 
-    line_bytes: Count
-    lines_per_user: Count
-    split_bytes: Count
-    max_compressed_bytes: Count
-    max_plain_bytes: Count
-    hashed_emails_per_customer: Count
-    device_ids_per_user: Count
-    user_ids_per_device: Count
+    line_bytes: Count = Field(description="longer lines are dropped by Audience Manager")
+    lines_per_user: Count = Field(description="more lines of a user in a file are discarded")
+    split_bytes: Count = Field(description="compressed size at which a new file begins; yours to set")
+    max_compressed_bytes: Count = Field(description="a larger compressed file is refused")
+    max_plain_bytes: Count = Field(description="a file of more text is refused")
+    hashed_emails_per_customer: Count = Field(description="of more, the newest stay")
+    device_ids_per_user: Count = Field(description="of more device IDs of a DPUUID, the newest stay")
+    user_ids_per_device: Count = Field(
+        description="of more DPUUIDs of a device ID in one data source, the newest stay"
+    )
 
 
 class IdType(Settings):
-    """`dpid`: the type's global data source · `kind`: which rules apply · `pattern`: the whole ID.
+    """A kind of user ID; `plain`: IDs that break none of the rules of `vars.plain.unbroken`."""
 
-    `plain`: IDs that break none of the rules of `vars.plain.unbroken`.
-    """
-
-    kind: Literal["aam_uuid", "device", "dpuuid", "hashed_email"]
-    dpid: Dpid | None = None
-    pattern: Pattern | None = None
-    plain: Pattern | None = None
+    kind: Literal["aam_uuid", "device", "dpuuid", "hashed_email"] = Field(description="which rules apply")
+    dpid: Dpid | None = Field(default=None, description="the global data source of the type")
+    pattern: Pattern | None = Field(default=None, description="what the whole ID is like")
+    plain: Pattern | None = Field(default=None, description="what an ID is like that breaks no rule for sure")
 
 
 class Rule(Settings):
@@ -83,17 +82,19 @@ class Plain(SomeSettings):
 
 
 class Rules(Settings):
-    """Audience Manager's rules: what the checker needs.
+    """Audience Manager's rules: what the checker needs."""
 
-    `spaces`: the characters that {spaces} in a pattern means. `suspicious_ids`: whether the rule of that name holds.
-    """
-
-    limits: Limits
-    id_types: dict[str, IdType]
-    rules: list[Rule]
-    plain: Plain = Plain()
-    spaces: str = Field(default=" ", min_length=1)
-    suspicious_ids: Literal["keep_back", "send"] = "keep_back"
+    limits: Limits = Field(description="Audience Manager's limits")
+    id_types: dict[str, IdType] = Field(description="the kinds of user IDs by name")
+    rules: list[Rule] = Field(description="the reasons to keep a row back, in order")
+    plain: Plain = Field(default=Plain(), description="keys and values that break no rule for sure")
+    spaces: str = Field(
+        default=" ", min_length=1, description="the characters that `{spaces}` in a pattern means"
+    )
+    suspicious_ids: Literal["keep_back", "send"] = Field(
+        default="keep_back",
+        description="IDs such as undefined, N/A, 0 or 1.23E+11, the marks of a broken pipeline: `keep_back` or `send`",
+    )
 
     @model_validator(mode="before")
     @classmethod

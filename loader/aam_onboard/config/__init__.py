@@ -11,8 +11,9 @@ from aam_onboard.config.profile import (
     Retries,
     load_warehouse,
 )
-from aam_onboard.config.project import PROJECT_FILE, Project, find_project, load_project, package_rules
+from aam_onboard.config.project import Project, find_project, load_project, package_rules
 from aam_onboard.config.vars import DataSource, Feed, Guards, IdSync, Vars, merge_vars
+from aam_onboard.package import PROJECT_FILE
 
 __all__ = [
     "PROFILES_FILE",

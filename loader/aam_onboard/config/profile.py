@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
-from aam_onboard.config.project import PROJECT_FILE, Project
+from aam_onboard.config.project import Project
 from aam_onboard.errors import ConfigError
+from aam_onboard.package import PROJECT_FILE
 from aam_onboard.reading import LocalText, Outputs, SomeSettings, Text, Whole, read_as, read_yaml, shown
 
 PROFILES_FILE = "profiles.yml"

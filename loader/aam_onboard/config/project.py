@@ -9,15 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from aam_onboard.config.vars import Guards, Vars, merge_vars
+from aam_onboard.config.vars import Guards, Vars, merge_vars, read_vars
 from aam_onboard.errors import ConfigError
 from aam_onboard.package import NAME as PACKAGE
-from aam_onboard.package import package_settings
+from aam_onboard.package import PROJECT_FILE
 from aam_onboard.reading import SomeSettings, Text, read_as, read_yaml, render
 from aam_onboard.relations import Relations
 from aam_onboard.rules import Rules
-
-PROJECT_FILE = "dbt_project.yml"
 
 
 class Project(BaseModel):
@@ -33,6 +31,7 @@ class Project(BaseModel):
     target_path: Path
     installed_package: Path  # where `dbt deps` puts ours
     vars: Vars
+    places: dict[str, str]  # where each var stands, as a message names it
     given_vars: dict[str, Any] = {}  # of --vars: in `vars` already; dbt is told them
     relations: Relations = Relations()
 
@@ -123,8 +122,10 @@ def load_project(root: Path, given: Mapping[str, Any] | None = None) -> Project:
         )
     file = read_as(_ProjectFile, raw, PROJECT_FILE)
     layer = file.vars or {}
-    read_as(dict[str, Any], layer.get(PACKAGE) or {}, PROJECT_FILE, "vars", PACKAGE)
-    merged = merge_vars(PACKAGE, [package_settings()["vars"], layer], given or {})
+    read_as(
+        dict[str, Any], layer.get(PACKAGE, {}), PROJECT_FILE, "vars", PACKAGE
+    )  # dbt fails over an empty one
+    merged = merge_vars(layer, given or {})
     target_path = os.environ.get("DBT_TARGET_PATH") or render(
         file.target_path, f"{PROJECT_FILE}: target-path"
     )
@@ -138,7 +139,8 @@ def load_project(root: Path, given: Mapping[str, Any] | None = None) -> Project:
         installed_package=root
         / render(file.packages_path, f"{PROJECT_FILE}: packages-install-path")
         / PACKAGE,
-        vars=read_as(Vars, merged, f"{PROJECT_FILE} with --vars" if given else PROJECT_FILE, "vars"),
+        vars=read_vars(Vars, merged),
+        places={name: found.where for name, found in merged.items()},
         given_vars=dict(given or {}),
     )
     model_files = {path.stem for folder in file.model_paths for path in (root / folder).rglob("*.sql")}
@@ -164,13 +166,12 @@ def find_project(root: Path) -> Project | None:
 
 def package_rules() -> Rules:
     """Audience Manager's rules as the package has them, before any project's settings."""
-    found = package_settings()["vars"]
-    return read_as(Rules, {name: found[name] for name in Rules.model_fields}, PROJECT_FILE, "vars")
+    return read_vars(Rules, merge_vars({}, {}))
 
 
 def _prove_feeds(project: Project) -> None:
     for name, feed in project.vars.feeds.items():
-        where = f"{PROJECT_FILE}: vars.feeds.{name}"
+        where = f"{project.places['feeds']}.{name}"
         if name in project.vars.id_syncs:
             raise ConfigError(f"{where}: an ID sync has the same name; rename one of them")
         if feed.id_type not in project.vars.id_types:
@@ -204,7 +205,7 @@ def _prove_overwrites_nobody(project: Project, where: str, name: str) -> None:
 
 def _prove_id_syncs(project: Project) -> None:
     for name, sync in project.vars.id_syncs.items():
-        where = f"{PROJECT_FILE}: vars.id_syncs.{name}"
+        where = f"{project.places['id_syncs']}.{name}"
         if len(sync.columns) != len(sync.dpids):
             raise ConfigError(
                 f"{where}: {len(sync.columns)} columns but {len(sync.dpids)} dpids; one column an ID, in their order"
@@ -233,7 +234,7 @@ def _id_type_of(project: Project, where: str, dpid: int) -> str:
         if id_type not in project.vars.id_types:
             known = ", ".join(project.vars.id_types)
             raise ConfigError(
-                f"{PROJECT_FILE}: vars.data_sources.{dpid}.id_type: {id_type} is no id type; known are {known}"
+                f"{project.places['data_sources']}.{dpid}.id_type: {id_type} is no id type; known are {known}"
             )
     if id_type is None:
         raise ConfigError(

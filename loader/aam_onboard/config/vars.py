@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 
-from aam_onboard.reading import LocalPath, Number, Settings, SomeSettings, Text
+from aam_onboard.errors import ConfigError
+from aam_onboard.package import NAME as PACKAGE
+from aam_onboard.package import PROJECT_FILE, package_root, package_settings
+from aam_onboard.reading import LocalPath, Number, Settings, SomeSettings, Text, first_mistake, render
 from aam_onboard.rules import MOST, Dpid, Rules
 
+Kind = TypeVar("Kind", bound=Rules)
 Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 class Guards(Settings):
     """Limits past which a delivery stops and asks; shares are between 0 and 1. Of one ID, dbt warns only."""
 
-    max_removed: Share = 0.2
-    max_shrink: Share = 0.2
-    max_rejected: Share = 0.2
-    max_first: int = Field(default=50_000_000, ge=0, le=MOST)
-    max_share_of_one_id: Share = 0.5
+    max_removed: Share = Field(
+        default=0.2, description="share of the delivered signals that one delivery may remove"
+    )
+    max_shrink: Share = Field(default=0.2, description="share of the users that may lose all their signals")
+    max_rejected: Share = Field(default=0.2, description="share of the rows that may be rejected")
+    max_first: int = Field(default=50_000_000, ge=0, le=MOST, description="users in a feed's first delivery")
+    max_share_of_one_id: Share = Field(
+        default=0.5,
+        description="share of a feed's rows that one user ID may have; past it dbt warns, and nothing stops",
+    )
 
 
 class Feed(Settings):
     """One SQL model whose rows go into one series of inbound files."""
 
-    dpid: Dpid
-    id_type: str
-    mode: Literal["sync", "overwrite"]
-    target_dpid: Dpid | None = None
-    # What is set here goes before the project's.
-    guard: Guards = Guards()
+    dpid: Dpid = Field(description="the data source whose IDs the rows carry")
+    id_type: str = Field(description="of these IDs, a name of `id_types`")
+    mode: Literal["sync", "overwrite"] = Field(
+        description="`sync` sends what changed; `overwrite` replaces all that a user has in the traits' data source"
+    )
+    target_dpid: Dpid | None = Field(
+        default=None,
+        description="the data source whose traits the IDs qualify for; a must with a global data source",
+    )
+    guard: Guards = Field(default=Guards(), description="guards of this feed, before the project's")
 
     @property
     def traits_dpid(self) -> int:
@@ -43,22 +57,31 @@ class Feed(Settings):
 class IdSync(Settings):
     """A feed of ID pairs, or rows of more: one column an ID, in the order of `dpids`."""
 
-    prefix: Literal["adobe_id", "c2c_id"]
-    dpids: list[Dpid] = Field(min_length=2)
-    columns: list[Text] = Field(min_length=2)
-    newest_by: Text | None = None
-    chained: bool = False
-    guard: Guards = Guards()
+    prefix: Literal["adobe_id", "c2c_id"] = Field(
+        description="`adobe_id`: device IDs to your IDs; `c2c_id`: your IDs to hashed e-mails"
+    )
+    dpids: list[Dpid] = Field(min_length=2, description="the data source of each column")
+    columns: list[Text] = Field(min_length=2, description="the columns of the model, in the order of `dpids`")
+    newest_by: Text | None = Field(
+        default=None, description="a column with a time, date or number: of too many IDs, the newest stay"
+    )
+    chained: bool = Field(
+        default=False, description="the first column's source is synced already, so it may be your own"
+    )
+    guard: Guards = Field(default=Guards(), description="guards of this feed, before the project's")
 
 
 class DataSource(Settings):
     """A data source as Audience Manager lists it."""
 
-    name: str
-    id_type: str
-    owner: str = ""
-    client_id_placement: str = ""
-    cross_device: bool = False
+    name: str = Field(description="as Audience Manager shows it")
+    id_type: str = Field(description="of its IDs, a name of `id_types`")
+    owner: str = Field(default="", description="who answers for it")
+    client_id_placement: str = Field(default="", description="where the ID stands on the site")
+    cross_device: bool = Field(
+        default=False,
+        description="Audience Manager keeps signals of IDs that are not synced yet; on others it skips them",
+    )
 
 
 class Vars(Rules):
@@ -66,19 +89,36 @@ class Vars(Rules):
 
     model_config = SomeSettings.model_config
 
-    feeds: dict[str, Feed] = Field(default={})
-    id_syncs: dict[str, IdSync] = Field(default={})
-    data_sources: dict[Dpid, DataSource] = Field(default={})
-    guards: Guards = Guards()
-    on_unprocessed: Literal["warn", "hold"] = "warn"
+    feeds: dict[str, Feed] = Field(default={}, description="your feeds by the name of their model")
+    id_syncs: dict[str, IdSync] = Field(default={}, description="your ID syncs by the name of their model")
+    data_sources: dict[Dpid, DataSource] = Field(default={}, description="your data sources by their DPID")
+    guards: Guards = Field(default=Guards(), description="limits past which a delivery stops and asks")
+    on_unprocessed: Literal["warn", "hold"] = Field(
+        default="warn",
+        description="`warn` or `hold` when an earlier file with the opposite sense still waits at the destination",
+    )
     # Audience Manager keeps files for 30 days [amazon-s3]: nobody looks for older ones.
-    not_picked_up_hours: Number = Field(default=24, ge=0, le=30 * 24)
-    aam_state_schema: Text = "aam_state"
-    destination: Text = "local"
-    check: bool = True
-    spool_dir: LocalPath = Path(".aam/spool")
+    not_picked_up_hours: Number = Field(
+        default=24,
+        ge=0,
+        le=30 * 24,
+        description="hours after which aam warns that a delivered file still waits there",
+    )
+    aam_state_schema: Text = Field(
+        default="aam_state", description="schema of what has been delivered; never drop it"
+    )
+    destination: Text = Field(
+        default="local", description="an output of destinations.yml; aam passes the one of --to"
+    )
+    check: bool = Field(default=True, description="check every file before it leaves")
+    spool_dir: LocalPath = Field(
+        default=Path(".aam/spool"),
+        description="where files are made and wait, a path from the project's folder",
+    )
     # ten years
-    keep_days: Number = Field(default=0, ge=0, le=3650)
+    keep_days: Number = Field(
+        default=0, ge=0, le=3650, description="days that delivered files stay in the spool; 0: not at all"
+    )
 
     @field_validator("feeds", "id_syncs", "data_sources", "guards", "plain", mode="before")
     @classmethod
@@ -87,13 +127,44 @@ class Vars(Rules):
         return {} if value is None else value
 
 
-def merge_vars(package: str, layers: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The vars of a package as dbt sees them: each whole, from the last that has it.
+@dataclass(frozen=True)
+class Found:
+    """A var, and where it stands, as a message names it: `dbt_project.yml: vars.feeds`."""
 
-    `layers`: the `vars` of dbt_project.yml files, the package's own before the project's that uses it; in each, what
-    stands under the package's name goes before the rest. `given`: --vars, before all of them.
+    value: Any
+    where: str
+
+
+def merge_vars(project: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Found]:
+    """The package's vars as dbt shows them to it: each whole, from the last place that has it, a text rendered.
+
+    `project`: the `vars` of the project's dbt_project.yml, before the package's own; in it, what stands under the
+    package's name goes before the rest. `given`: --vars, before all of them.
     """
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged |= {**layer, **(layer.get(package) or {})}
-    return merged | dict(given)
+    layers = [
+        (f"{package_root() / PROJECT_FILE}: vars.", package_settings()["vars"]),
+        (f"{PROJECT_FILE}: vars.", project),
+        (f"{PROJECT_FILE}: vars.{PACKAGE}.", project.get(PACKAGE, {})),
+        ("--vars: ", given),
+    ]
+    known = layers[0][1]  # others' vars may be written in what only dbt can render
+    merged = {
+        name: Found(value, f"{place}{name}") for place, layer in layers for name, value in layer.items()
+    }
+    return {
+        name: replace(found, value=render(found.value, found.where))
+        if isinstance(found.value, str)
+        else found
+        for name, found in merged.items()
+        if name in known
+    }
+
+
+def read_vars(kind: type[Kind], merged: Mapping[str, Found]) -> Kind:
+    """What `kind` wants of the vars, typed. Raises ConfigError that names the file and the setting."""
+    try:
+        return kind.model_validate({name: merged[name].value for name in kind.model_fields if name in merged})
+    except ValidationError as error:
+        name = str(error.errors(include_url=False)[0]["loc"][0])
+        place = merged[name].where if name in merged else f"{PROJECT_FILE}: vars.{name}"
+        raise ConfigError(place.removesuffix(name) + first_mistake(error)) from None
