@@ -7,7 +7,7 @@ SIZE ?= medium
 SQLFLUFF := $(CURDIR)/$(BIN)/sqlfluff
 STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar
 
-.PHONY: demo test soak lint format bench clean
+.PHONY: demo test soak lint format docs bench clean
 
 demo: .venv/installed  ## the main job on DuckDB and a local directory, with the demo's data
 	cd demo && ../$(DBT) deps --quiet
@@ -48,6 +48,9 @@ build/lint: dbt_project.yml tests/project/profiles.yml tests/project/.sqlfluff
 	echo "profile: package_tests" >> $@/dbt_project.yml
 	cp tests/project/profiles.yml tests/project/.sqlfluff $@
 	touch $@
+
+docs: .venv/installed  ## the pages and schemas that are made from the code
+	$(BIN)/python -m aam_onboard.schema docs
 
 bench: .venv/installed-dev  ## SIZE=small|medium|large
 	$(BIN)/python -m benchmarks --size $(SIZE)
