@@ -42,13 +42,13 @@ def around(owner: Any, name: str, label: str) -> None:
 
 
 def main() -> None:
-    from aam_onboard import cli, delivery, files, run
+    from aam_onboard import cli, files, run, spool
     from aam_onboard.warehouse.duckdb import DuckDBWarehouse
     from aam_onboard.warehouse.postgres import PostgresWarehouse
 
     around(DuckDBWarehouse, "execute", "statement")
     around(PostgresWarehouse, "execute", "statement")
-    around(delivery.shutil, "rmtree", "emptying the spool")
+    around(spool.shutil, "rmtree", "emptying the spool")
     real_parts, real_open = files.write_parts, run.open_destination
 
     def write_parts(*arguments: Any, **more: Any) -> Iterator[files.Part]:

@@ -9,7 +9,6 @@ whole, else exported anew under a new timestamp, never a mixture of both.
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,15 +23,14 @@ from aam_onboard.errors import AamError, ConfigError, DeliveryError, GuardError
 from aam_onboard.export import (
     CheckFailedError,
     check_before_encryption,
-    check_spooled,
-    checks,
+    check_before_upload,
     file_root,
     made_files,
 )
 from aam_onboard.guards import guard_verdict, refusal_of_full, require_full, why_nothing_is_sent
 from aam_onboard.pickup import mind_the_order, seen_picked_up
 from aam_onboard.running import FeedError, Outcome, Report, Run
-from aam_onboard.spool import is_spooled_whole
+from aam_onboard.spool import empty_spool, is_spooled_whole
 from aam_onboard.state import Batch, Delivery, DeliveryFile
 
 if TYPE_CHECKING:
@@ -159,16 +157,14 @@ def _deliver_batch(run: Run, batch: Batch, reasons: Mapping[str, int], report: R
 def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
     """Make the files, and send each while the next is made; then commit."""
     began = time.monotonic()
-    spool = run.spool / delivery.delivery_id
     made = 0
     begun = threading.Event()
     try:
-        if run.encryption and checks(run):
-            check_before_encryption(run, delivery)
+        check_before_encryption(run, delivery)
         with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
             sending: _Sending = {}
             try:
-                for file in made_files(run, delivery, spool):
+                for file in made_files(run, delivery):
                     state.add_file(run.warehouse, run.project, delivery, file)
                     made += file.lines
                     sending[file.name] = file, pool.submit(_send, run, delivery.feed, file, begun.set)
@@ -193,7 +189,7 @@ def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
 def _commit(run: Run, delivery: Delivery, seconds: float) -> Outcome:
     state.move(run.warehouse, run.project, delivery, "delivered", uncertain=False, seconds=seconds)
     if not run.project.vars.keep_days:
-        shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
+        empty_spool(run, delivery.delivery_id)
     outcome = _outcome(run, delivery)
     size = sum(file.bytes for file in outcome.files)
     fields: dict[str, Any] = {"delivery": delivery.delivery_id, "feed": delivery.feed, "rows": delivery.lines}
@@ -216,7 +212,7 @@ def _fail(
     `sent`: whether an upload has begun. What never left is not uncertain, so no build takes it back.
     """
     if isinstance(error, CheckFailedError) or not keep_spool:
-        shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
+        empty_spool(run, delivery.delivery_id)
     try:
         before = state.read_files(run.warehouse, run.project, delivery.delivery_id)
         sent = sent or any(file.status == "superseded" for file in before)
@@ -232,9 +228,7 @@ def _send(run: Run, feed: str, file: DeliveryFile, begun: Callable[[], None] = l
     `begun` is called when the check is passed and the upload begins.
     """
     began = time.monotonic()
-    path = Path(file.spool_path)
-    if not run.encryption and checks(run):
-        check_spooled(run, file, path)
+    check_before_upload(run, file)
     begun()
     run.destination.put(
         _part(file), file.object_key, on_bytes=lambda size: run.options.on_progress(feed, "sent", 0, size)
@@ -278,7 +272,7 @@ def _finish(run: Run, delivery: Delivery) -> Outcome | None:
         return None
     for file in files:
         _take_back(run, file)
-    shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
+    empty_spool(run, delivery.delivery_id)
     return _export_and_send(
         run, state.restart(run.warehouse, run.project, delivery, file_root(run, delivery))
     )
@@ -350,7 +344,7 @@ def _give_up(run: Run, delivery: Delivery, reason: str) -> None:
     log.warning("%s", f"delivery {delivery.delivery_id} is abandoned: {reason}")
     uncertain = None if files else False
     state.move(run.warehouse, run.project, delivery, "abandoned", reason=reason, uncertain=uncertain)
-    shutil.rmtree(run.spool / delivery.delivery_id, ignore_errors=True)
+    empty_spool(run, delivery.delivery_id)
 
 
 def _take_back(run: Run, file: DeliveryFile) -> None:

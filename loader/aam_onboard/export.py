@@ -13,6 +13,7 @@ from aam_onboard import state
 from aam_onboard.errors import DeliveryError, MissingTableError
 from aam_onboard.filenames import FileName, IdSyncName, InboundName
 from aam_onboard.running import Run
+from aam_onboard.spool import spool_of
 from aam_onboard.state import Batch, Delivery, DeliveryFile
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class CheckFailedError(DeliveryError):
     """A file that Audience Manager would refuse; it was not sent."""
 
 
-def made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFile]:
+def made_files(run: Run, delivery: Delivery) -> Iterator[DeliveryFile]:
     """Export the batch's lines, a file at a time; only files of a split delivery are numbered."""
     from aam_onboard.files import write_parts
 
@@ -34,7 +35,7 @@ def made_files(run: Run, delivery: Delivery, spool: Path) -> Iterator[DeliveryFi
     run.options.on_progress(delivery.feed, "expected", delivery.lines, 0)
     parts = write_parts(
         _lines(run, delivery),
-        spool,
+        spool_of(run, delivery.delivery_id),
         split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
         max_plain_bytes=limits.max_plain_bytes,
         encryption=run.encryption,
@@ -104,20 +105,18 @@ def file_root(run: Run, of: Batch | Delivery) -> Callable[[int], str]:
     return lambda timestamp: str(_file_name(run, of, timestamp, None)).rpartition(".")[0]
 
 
-def checks(run: Run) -> bool:
-    """Whether files are checked before they leave."""
-    return run.project.vars.check if run.options.check is None else run.options.check
-
-
-def check_spooled(run: Run, file: DeliveryFile, path: Path) -> None:
-    """Raise CheckFailedError for a file that Audience Manager would refuse."""
+def check_before_upload(run: Run, file: DeliveryFile) -> None:
+    """Raise CheckFailedError for a file that Audience Manager would refuse; an encrypted one nobody here can read."""
     from aam_onboard.check import check_file
 
-    _require_ok(check_file(path, file.name, run.project.rules))
+    if _checks(run) and not run.encryption:
+        _require_ok(check_file(Path(file.spool_path), file.name, run.project.rules))
 
 
 def check_before_encryption(run: Run, delivery: Delivery) -> None:
-    """Check the lines in a reading of their own: encrypted, nobody here could, and plain text touches no disk."""
+    """Check what will be encrypted, in a reading of its own, so that plain text touches no disk."""
+    if not (_checks(run) and run.encryption):
+        return
     from aam_onboard.check import check_text
     from aam_onboard.files import BatchText
 
@@ -129,6 +128,10 @@ def check_before_encryption(run: Run, delivery: Delivery) -> None:
     # all parts are read as one
     limits = rules.limits.model_copy(update={"max_plain_bytes": sys.maxsize})
     _require_ok(check_text(opened, delivery.file_root, rules.model_copy(update={"limits": limits})))
+
+
+def _checks(run: Run) -> bool:
+    return run.project.vars.check if run.options.check is None else run.options.check
 
 
 def _require_ok(report: FileReport) -> None:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Literal
 from aam_onboard.errors import AamError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from aam_onboard.config import Project
     from aam_onboard.destinations import Destination, DestinationSettings
     from aam_onboard.encryption import Encryption
@@ -49,11 +47,6 @@ class Run:
     settings: DestinationSettings
     encryption: Encryption | None = None
     options: Options = field(default_factory=Options)
-
-    @property
-    def spool(self) -> Path:
-        """The folder of files on their way; another dbt target has another, for its deliveries may be named alike."""
-        return self.project.root / self.project.vars.spool_dir / self.warehouse.name
 
 
 @dataclass(frozen=True)

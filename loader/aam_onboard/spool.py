@@ -12,6 +12,16 @@ from aam_onboard.running import Run
 from aam_onboard.state import DeliveryFile
 
 
+def spool_of(run: Run, delivery_id: str) -> Path:
+    """The folder of a delivery's files."""
+    return _folder(run) / delivery_id
+
+
+def empty_spool(run: Run, delivery_id: str) -> None:
+    """Remove a delivery's files; what can't be removed does no harm."""
+    shutil.rmtree(spool_of(run, delivery_id), ignore_errors=True)
+
+
 def is_spooled_whole(file: DeliveryFile) -> bool:
     """Whether the file lies in the spool as it was made."""
     path = Path(file.spool_path)
@@ -23,12 +33,17 @@ def is_spooled_whole(file: DeliveryFile) -> bool:
 def sweep_spool(run: Run) -> None:
     """Remove spool folders of deliveries that ended longer than `keep_days` ago."""
     keep = timedelta(days=run.project.vars.keep_days)
-    if not run.spool.is_dir():
+    if not _folder(run).is_dir():
         return
-    for folder in run.spool.iterdir():
+    for folder in _folder(run).iterdir():
         # one that the warehouse does not know may be on its way from another warehouse
         delivery = state.find_delivery(run.warehouse, run.project, folder.name)
         if delivery is None or delivery.status not in ("delivered", "abandoned"):
             continue
         if datetime.now(timezone.utc) - delivery.changed_at > keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            empty_spool(run, delivery.delivery_id)
+
+
+def _folder(run: Run) -> Path:
+    """Of a dbt target: another one has another folder, for its deliveries may be named alike."""
+    return run.project.root / run.project.vars.spool_dir / run.warehouse.name
