@@ -16,17 +16,14 @@ from aam_onboard.state import Batch, Delivery, DeliveryFile
 
 log = logging.getLogger("aam")
 
-# [amazon-s3]
-KEPT_AT_DESTINATION = timedelta(days=30)
-
 
 def mind_the_order(run: Run, last: Delivery, batch: Batch) -> bool:
     """Audience Manager processes files in any order [amazon-s3]: two that contradict must not wait together.
 
     Returns whether that was passed by force. Where the destination does not tell what is there, nobody can know.
     """
-    if run.settings.type == "directory" or batch.kind == "id_sync":
-        return False  # nobody picks files up there; ID pairs contradict nothing
+    if not run.destination.abilities.picked_up or batch.kind == "id_sync":
+        return False  # ID pairs contradict nothing
     files = state.read_files(run.warehouse, run.project, last.delivery_id)
     unseen = [file for file in files if file.status == "uploaded" and file.picked_up_at is None]
     if not unseen:
@@ -57,10 +54,13 @@ def mind_the_order(run: Run, last: Delivery, batch: Batch) -> bool:
 def refresh_picked_up(run: Run) -> list[DeliveryFile]:
     """Look for `.processed` beside or in place of each delivered file, and record when it was seen [amazon-s3].
 
-    Returns the files that wait though older than `not_picked_up_hours`; a directory's never are picked up. Files of
-    more than 30 days ago are passed over: Audience Manager keeps them no longer. Raises CannotListError.
+    Returns the files that wait though older than `not_picked_up_hours`. Passed over are files that the destination
+    keeps no longer, and all of one where nobody picks files up. Raises CannotListError.
     """
-    late = []
+    late: list[DeliveryFile] = []
+    abilities = run.destination.abilities
+    if not abilities.picked_up:
+        return late
     hours = run.project.vars.not_picked_up_hours
     now = datetime.now(timezone.utc)
     for delivery in state.read_deliveries(
@@ -68,11 +68,12 @@ def refresh_picked_up(run: Run) -> list[DeliveryFile]:
     ):
         for file in state.read_files(run.warehouse, run.project, delivery.delivery_id):
             age = now - (file.uploaded_at or delivery.changed_at)
-            if file.status != "uploaded" or file.picked_up_at is not None or age > KEPT_AT_DESTINATION:
+            is_gone = abilities.keeps is not None and age > abilities.keeps
+            if file.status != "uploaded" or file.picked_up_at is not None or is_gone:
                 continue
             if _whereabouts(run, file) == "waiting" and age > timedelta(hours=hours):
                 late.append(file)
-    return [] if run.settings.type == "directory" else late
+    return late
 
 
 def not_picked_up(project: Project, file: DeliveryFile) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from aam_onboard.destinations.settings import (
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from aam_onboard.files import Part
 
 __all__ = [
+    "INBOUND",
+    "Abilities",
     "CannotListError",
     "Destination",
     "DestinationSettings",
@@ -55,10 +57,27 @@ class Stored:
     modified: datetime | None = None
 
 
+@dataclass(frozen=True)
+class Abilities:
+    """What is so of a kind of destination. Whether it lets us look hangs on rights: see CannotListError.
+
+    `picked_up`: somebody reads the files there, in any order, and renames or removes them · `keeps`: how long a file
+    stays there that nobody removes; None: for good.
+    """
+
+    picked_up: bool
+    keeps: timedelta | None
+
+
+# Of Audience Manager's own buckets and servers, and of those that pass files on to it. [amazon-s3]
+INBOUND = Abilities(picked_up=True, keeps=timedelta(days=30))
+
+
 class Destination(Protocol):
     """One output of destinations.yml. Its methods may be called from several threads at a time."""
 
     name: str
+    abilities: Abilities
 
     def check(self) -> None:
         """Reach it and log in; DeliveryError or ConfigError with one clear line else."""

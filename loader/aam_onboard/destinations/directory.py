@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from aam_onboard.destinations import CannotListError, Stored
+from aam_onboard.destinations import Abilities, CannotListError, Stored
 from aam_onboard.destinations.common import (
     blocks,
     check_part,
@@ -34,6 +34,8 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLI
 
 class Directory:
     """Destination `directory`."""
+
+    abilities = Abilities(picked_up=False, keeps=None)
 
     def __init__(self, name: str, settings: DirectorySettings) -> None:
         self.name = name

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote
 
-from aam_onboard.destinations import CannotListError, Stored
+from aam_onboard.destinations import INBOUND, CannotListError, Stored
 from aam_onboard.destinations.common import (
     BLOCK,
     OnBytes,
@@ -94,6 +94,8 @@ Result = TypeVar("Result")
 
 class Remote:
     """Destinations `sftp` and `ftp`: several sessions at a time, one a thread that needs one."""
+
+    abilities = INBOUND
 
     def __init__(
         self, name: str, settings: SftpSettings | FtpSettings, scheme: str, connect: Callable[[], Session]

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aam_onboard.destinations import CannotListError, Stored
+from aam_onboard.destinations import INBOUND, CannotListError, Stored
 from aam_onboard.destinations.common import BLOCK, OnBytes, check_part, checked_key, reason, sha256_of
 from aam_onboard.destinations.settings import S3Settings
 from aam_onboard.errors import AamError, ConfigError, DeliveryError
@@ -93,6 +93,8 @@ _SAID = {
 
 class S3:
     """Destination `s3`."""
+
+    abilities = INBOUND
 
     def __init__(self, name: str, settings: S3Settings) -> None:
         self.name = name
