@@ -25,6 +25,26 @@ def assert_untouched(project: Workspace) -> None:
 # --- usage and configuration ------------------------------------------------------------------------------------
 
 
+def test_a_destination_takes_files_of_its_own_targets_only(duckdb_workspace: Prepare) -> None:
+    """So that no developer's build reaches Audience Manager."""
+    project = duckdb_workspace("built")
+    project.destination(type="directory", path="out", targets=["prod", "nightly"])
+    for command in (("run", "-q"), ("deliver",), ("deliver", "--abandon", "crm_traits-1")):
+        line = project.refused(2, *command)
+        assert "output `local` takes files of target prod or nightly only, and this is target duckdb" in line
+        assert "--target prod" in line and "--to" in line and "`targets`" in line
+    assert_untouched(project)
+    project.ok("plan")
+    assert "output `local`: key `targets`" in _with_targets(project, []).refused(2, "plan")
+    [delivery] = _with_targets(project, ["prod", "duckdb"]).deliver("-s", "ios_traits", *NO_CHECK)
+    assert delivery["status"] == "delivered"
+
+
+def _with_targets(project: Workspace, targets: list[str]) -> Workspace:
+    project.destination(type="directory", path="out", targets=targets)
+    return project
+
+
 @pytest.mark.parametrize("command", ["run", "plan", "deliver", "status"])
 def test_an_unknown_feed(duckdb_workspace: Prepare, command: str) -> None:
     project = duckdb_workspace("seeded")

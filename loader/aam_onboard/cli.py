@@ -220,13 +220,12 @@ def deliver(
     """
     output.start_logging(log_format)
     from aam_onboard import delivery
-    from aam_onboard.run import deliver_built, find_place, located, locked
+    from aam_onboard.run import deliver_built, find_place, locked
 
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     with output.progress() as on_progress:
         options = _options(full, check, force, force_feed, on_progress, place.project.select)
-        place = located(place)
         if abandon is not None:
             with locked(place, feeds, options) as held:
                 given_up = delivery.abandon(held, abandon)

@@ -68,6 +68,17 @@ def find_place(
     return Place(project, target_name, warehouse, name, destination)
 
 
+def require_own_target(place: Place) -> None:
+    """Raise ConfigError where the destination takes files of other dbt targets only: no developer's get there."""
+    targets = place.destination.targets
+    if targets is not None and place.target not in targets:
+        raise ConfigError(
+            f"destinations.yml: output `{place.destination_name}` takes files of target {' or '.join(targets)} only,"
+            f" and this is target {place.target}; add `--target {targets[0]}`, choose another output with `--to`, or"
+            f" name {place.target} in its `targets`"
+        )
+
+
 def located(place: Place) -> Place:
     """The place with the relations that dbt makes of the models; dbt is asked where nothing is kept that still holds.
 
@@ -122,8 +133,10 @@ def build_and_deliver(
     """`aam run`: under one lock, finish open deliveries, `dbt build`, deliver.
 
     A feed whose open delivery can't be finished is left out. All errors are in the report, those of the build too,
-    beside what was delivered in spite of them. Raises LockedError when another run holds the warehouse.
+    beside what was delivered in spite of them. Raises LockedError when another run holds the warehouse, and
+    ConfigError when the destination takes no files of this target.
     """
+    require_own_target(place)
     if options.full:
         place.project.require_full_possible(feeds)
     build_vars = {**place.project.given_vars, "destination": place.destination_name, "full": options.full}
@@ -157,7 +170,12 @@ def deliver_built(place: Place, feeds: list[str], options: Options) -> Report:
 
 @contextmanager
 def locked(place: Place, feeds: list[str], options: Options) -> Iterator[Run]:
-    """A Run that no other run can disturb. Raises LockedError, and ConfigError when nothing is built."""
+    """A Run that no other run can disturb.
+
+    Raises LockedError, and ConfigError when nothing is built or the destination takes no files of this target.
+    """
+    require_own_target(place)
+    place = located(place)
     with lock_feeds(place.target, place.warehouse, feeds), opened(place, options) as run:
         state.require_build(run.warehouse, place.project)
         yield run

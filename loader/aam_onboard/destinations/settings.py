@@ -80,6 +80,8 @@ class _Output(Settings):
     # The first folder of every key: the name that Adobe gave to you.
     partner_name: Text
     encrypt: EncryptSettings | None = None
+    # The targets of profiles.yml that may deliver there; without it, all.
+    targets: list[Text] | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _partner_is_one_folder(self) -> "_Output":
