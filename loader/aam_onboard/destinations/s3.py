@@ -8,87 +8,27 @@ MD5, as with KMS encryption, the size and the SHA-256 that travelled as metadata
 from __future__ import annotations
 
 import base64
-import hashlib
-import re
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam_onboard.destinations import INBOUND, CannotListError, Stored
-from aam_onboard.destinations.common import BLOCK, OnBytes, check_part, checked_key, reason, sha256_of
+from aam_onboard.destinations.common import OnBytes, check_part, checked_key, reason
+from aam_onboard.destinations.s3_faults import DENIED, NOT_THERE, code_of, said_before_the_store, said_of
+from aam_onboard.destinations.s3_proof import difference, kept_sha256
 from aam_onboard.destinations.settings import S3Settings
 from aam_onboard.errors import AamError, ConfigError, DeliveryError
 
 if TYPE_CHECKING:
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
     from botocore.session import Session
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
     from aam_onboard.files import Part
-
-_NOT_THERE = {"404", "NoSuchKey", "NotFound"}
-# HEAD has no body: 400 and 403 hide wrong, expired and insufficient credentials alike.
-_DENIED = {
-    "400",
-    "403",
-    "AccessDenied",
-    "AccessDeniedException",
-    "Forbidden",
-    "AllAccessDisabled",
-    "AccountProblem",
-}
-_WRONG_KEY = {
-    "AuthFailure",
-    "IncompleteSignature",
-    "InvalidAccessKeyId",
-    "InvalidClientTokenId",
-    "InvalidSecurity",
-    "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
-}
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"}
-_OVERLOADED = {
-    "500",
-    "502",
-    "503",
-    "504",
-    "InternalError",
-    "ServiceUnavailable",
-    "SlowDown",
-    "RequestTimeout",
-}
-_NO_TRAILERS = {"411", "MissingContentLength", "NotImplemented", "501"}
-_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
-
-
-_SAID = {
-    "NoSuchBucket": "there is no such bucket; check `bucket` or `environment` in destinations.yml",
-    "AccessControlListNotSupported": (
-        "the bucket takes no ACLs; set `acl: null`, unless it is Audience Manager's own"
-    ),
-    **dict.fromkeys(
-        ("RequestTimeTooSkewed", "RequestExpired"),
-        "this machine's clock is wrong, so that the store refuses its signatures; set the clock",
-    ),
-    **dict.fromkeys(
-        (
-            "301",
-            "AuthorizationHeaderMalformed",
-            "IllegalLocationConstraintException",
-            "InvalidLocationConstraint",
-            "PermanentRedirect",
-            "TemporaryRedirect",
-        ),
-        "the bucket is in another region; put its `region` into destinations.yml",
-    ),
-}
 
 
 class S3:
@@ -155,7 +95,7 @@ class S3:
     def head(self, key: str) -> Stored | None:
         """The SHA-256 is the store's own where it keeps the whole file's, else the one sent as metadata."""
         found = self._head(key)
-        return None if found is None else _stored(key, found, _kept_sha256(found))
+        return None if found is None else _stored(key, found, kept_sha256(found))
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """In the order of the keys."""
@@ -216,13 +156,13 @@ class S3:
             try:
                 return self._client.head_object(Bucket=self._settings.bucket, Key=key, ChecksumMode="ENABLED")
             except ClientError as error:
-                if _code(error) not in _NOT_THERE:
+                if code_of(error) not in NOT_THERE:
                     raise
         return None
 
     def _difference(self, found: HeadObjectOutputTypeDef, part: Part, uri: str) -> str | None:
         with self._told(uri):  # some proofs read the file again
-            return _difference(found, part, self._settings.part_size)
+            return difference(found, part, self._settings.part_size)
 
     def _upload(self, part: Part, key: str, on_bytes: OnBytes | None) -> None:
         from boto3.s3.transfer import TransferConfig, create_transfer_manager
@@ -256,14 +196,14 @@ class S3:
         try:
             yield
         except ClientError as error:
-            is_denied = _code(error) in _DENIED and error.operation_name != "AssumeRole"
+            is_denied = code_of(error) in DENIED and error.operation_name != "AssumeRole"
             if is_denied and denied == "":
                 return
-            said = denied if is_denied and denied else _said(error, self._settings)
+            said = denied if is_denied and denied else said_of(error, self._settings)
             kind = CannotListError if is_denied and listing else DeliveryError
             raise kind(f"output `{self.name}`: {uri}: {said}") from error
         except BotoCoreError as error:
-            kind_of_error, said = _said_before_the_store(error, self._settings)
+            kind_of_error, said = said_before_the_store(error, self._settings)
             raise kind_of_error(f"output `{self.name}`: {uri}: {said}") from error
         except OSError as error:
             raise DeliveryError(f"output `{self.name}`: {uri}: {reason(error)}; deliver again") from error
@@ -308,13 +248,19 @@ def _make_client(name: str, settings: S3Settings) -> S3Client:
         )
     except (BotoCoreError, ValueError) as error:
         said = (
-            _said_before_the_store(error, settings)[1] if isinstance(error, BotoCoreError) else reason(error)
+            said_before_the_store(error, settings)[1] if isinstance(error, BotoCoreError) else reason(error)
         )
         raise ConfigError(f"output `{name}`: {said}") from error
 
 
 def _assume_role(session: Session, settings: S3Settings, config: Config, region: str) -> None:
-    """Make the session's credentials those of the role: fetched when needed, renewed before they expire."""
+    """Make the session's credentials those of the role: fetched when needed, renewed before they expire.
+
+    AWS's own configuration does that for the role of a profile (`role_arn` and `source_profile` in ~/.aws/config),
+    which `profile` may name. For a role that stands in destinations.yml alone botocore has no setting, and STS's answer
+    by itself would end after an hour, in the midst of an upload. So we register a provider of our own, by what
+    botocore's session offers for that; `test_s3_credentials_of_a_role_are_renewed` holds both ways against a server.
+    """
     from botocore.credentials import (
         AssumeRoleCredentialFetcher,
         CredentialProvider,
@@ -360,172 +306,6 @@ def _extra_arguments(settings: S3Settings, part: Part) -> dict[str, Any]:
     return arguments
 
 
-def _difference(found: HeadObjectOutputTypeDef, part: Part, part_size: int) -> str | None:
-    """What HEAD says that the file is not; None when it proves to be the file."""
-    if found["ContentLength"] != part.bytes:
-        return f"{found['ContentLength']} bytes instead of {part.bytes}"
-    # In the order in which we trust them. Of AWS's others (CRC32C, CRC64NVME) Python has none.
-    for algorithm, kept in (("SHA256", found.get("ChecksumSHA256")), ("CRC32", found.get("ChecksumCRC32"))):
-        value, composed, count = (kept or "").partition("-")
-        if not value or (composed and count != str(-(-part.bytes // part_size))):
-            continue  # none, or uploaded with another part size: not comparable
-        if algorithm == "SHA256":
-            of_whole = bytes.fromhex(part.sha256)
-        else:
-            of_whole = next(_of_parts(algorithm, part.path, part.bytes))
-        # AWS marks a checksum that it composed of the parts' with their number; not every store does.
-        if value == base64.b64encode(of_whole).decode() or (
-            "-" in found["ETag"]
-            and value == base64.b64encode(_composed(algorithm, part.path, part_size)).decode()
-        ):
-            return None
-        return f"its {algorithm} differs"
-    return _difference_by_etag(found, part, part_size)
-
-
-def _difference_by_etag(found: HeadObjectOutputTypeDef, part: Part, part_size: int) -> str | None:
-    value, composed, count = found["ETag"].strip('"').lower().partition("-")
-    encrypted = str(found.get("ServerSideEncryption", "")).startswith("aws:kms")
-    is_md5 = re.fullmatch("[0-9a-f]{32}", value) and not encrypted
-    if is_md5 and (not composed or count == str(-(-part.bytes // part_size))):
-        if sha256_of(part.path) != part.sha256:  # or the MD5 would prove another file
-            return "the file to send changed meanwhile"
-        if not composed:
-            expected = next(_of_parts("MD5", part.path, part.bytes))
-            return None if value == expected.hex() else "its MD5 differs"
-        expected = _composed("MD5", part.path, part_size)
-        return None if value == expected.hex() else "the MD5 of its parts differs"
-    return None if found.get("Metadata", {}).get("sha256") == part.sha256 else "its SHA-256 differs"
-
-
-def _composed(algorithm: str, path: Path, part_size: int) -> bytes:
-    """The digest of the parts' digests, as S3 composes it for a multipart upload."""
-    whole = _Digest(algorithm)
-    for digest in _of_parts(algorithm, path, part_size):
-        whole.update(digest)
-    return whole.digest()
-
-
-def _of_parts(algorithm: str, path: Path, part_size: int) -> Iterator[bytes]:
-    """The digest of each part of the file, a MiB in memory at a time."""
-    digest, room = _Digest(algorithm), part_size
-    with path.open("rb") as file:
-        while block := file.read(min(BLOCK, room)):
-            digest.update(block)
-            room -= len(block)
-            if room == 0:
-                yield digest.digest()
-                digest, room = _Digest(algorithm), part_size
-    if room < part_size:
-        yield digest.digest()
-
-
-class _Digest:
-    """hashlib's digests and CRC-32 under one shape."""
-
-    def __init__(self, algorithm: str) -> None:
-        # MD5 stands here for what the ETag is, not for security.
-        self._hash = None if algorithm == "CRC32" else hashlib.new(algorithm, usedforsecurity=False)
-        self._crc = 0
-
-    def update(self, data: bytes) -> None:
-        if self._hash is None:
-            self._crc = zlib.crc32(data, self._crc)
-        else:
-            self._hash.update(data)
-
-    def digest(self) -> bytes:
-        return self._crc.to_bytes(4, "big") if self._hash is None else self._hash.digest()
-
-
-def _kept_sha256(found: HeadObjectOutputTypeDef) -> str | None:
-    whole = found.get("ChecksumSHA256", "")
-    if whole and "-" not in whole and found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT":
-        return base64.b64decode(whole).hex()
-    return found.get("Metadata", {}).get("sha256")
-
-
 def _stored(key: str, found: HeadObjectOutputTypeDef, sha256: str | None) -> Stored:
     modified: datetime = found["LastModified"].astimezone(timezone.utc)
     return Stored(key, found["ContentLength"], sha256, modified)
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _said(error: ClientError, settings: S3Settings) -> str:
-    """The store's refusal in our words, and what to do."""
-    code = _code(error)
-    role = f" for role {settings.role_arn}" if settings.role_arn else ""
-    if error.operation_name == "AssumeRole" and code in _DENIED:
-        said = (
-            f"the credentials may not assume {settings.role_arn}; check `role_arn`, and its trust with Adobe"
-        )
-    elif code in _WRONG_KEY:
-        said = f"wrong credentials{role} ({code}); check AWS_ACCESS_KEY_ID and its secret, or `profile`"
-    elif code in _EXPIRED:
-        said = f"the credentials{role} have expired ({code}); renew them, and deliver again"
-    elif code in _DENIED:
-        said = (
-            f"access denied{role}; ask Adobe to let these credentials write to {settings.partner_name}/ "
-            "with ACL bucket-owner-full-control, or check `bucket`, `partner_name` and `role_arn`"
-        )
-    elif code in _OVERLOADED:
-        attempts = settings.retries.max_attempts
-        said = f"the store answers {code}, in {attempts} attempts; deliver again later, or raise `retries`"
-    elif code == "407":
-        said = f"the proxy refuses the connection (407); check {_where_the_proxy_stands(settings)}"
-    elif code in _NO_TRAILERS:
-        said = f"the store answers {code}; set `request_checksum_calculation: when_required`"
-    elif code in _DAMAGED:
-        said = f"the store received damaged bytes ({code}); deliver again"
-    elif code in _SAID:
-        said = _SAID[code]
-    else:
-        message = str(error.response.get("Error", {}).get("Message", ""))
-        said = f"the store refuses {error.operation_name}: {code} {' '.join(message.split())[:200]}".strip()
-    return said
-
-
-def _where_the_proxy_stands(settings: S3Settings) -> str:
-    return "`proxy` in destinations.yml" if settings.proxy else "HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
-
-
-def _said_before_the_store(error: BotoCoreError, settings: S3Settings) -> tuple[type[AamError], str]:
-    """What went wrong before the store could answer: its kind of error and our words.
-
-    botocore's own text is not shown where it may hold an address with a password in it, such as a proxy's.
-    """
-    from botocore import exceptions as e
-
-    where = settings.endpoint_url or "AWS"
-    kind: type[AamError] = DeliveryError
-    match error:
-        case e.NoCredentialsError() | e.PartialCredentialsError():
-            kind = ConfigError
-            said = "no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or `profile`"
-        case e.ProfileNotFound():
-            kind = ConfigError
-            said = f"profile `{settings.profile}` is not in ~/.aws/config; check `profile` and AWS_PROFILE"
-        case e.ProxyConnectionError() | e.InvalidProxiesConfigError():
-            answer = re.search(
-                "Tunnel connection failed: ([0-9]{3}[A-Za-z -]*)", str(error.kwargs.get("error"))
-            )
-            problem = f"refuses the connection ({answer[1].strip()})" if answer else "does not answer"
-            said = f"the proxy {problem}; check {_where_the_proxy_stands(settings)}"
-        case e.SSLError():
-            said = f"the certificate of {where} does not verify; check `endpoint_url`, or name its `ca_file`"
-        case e.ConnectTimeoutError() | e.EndpointConnectionError():
-            said = f"{where} can't be reached; check the network, `endpoint_url`, `region` and `proxy`"
-        case e.ConnectionClosedError() | e.ReadTimeoutError() | e.HTTPClientError():
-            said = (
-                f"the connection to {where} broke in {settings.retries.max_attempts} attempts; deliver again"
-            )
-        case e.CredentialRetrievalError() | e.SSOError() | e.UnauthorizedSSOTokenError():
-            said = (
-                f"AWS credentials can't be fetched ({type(error).__name__}); log in again, or check `profile`"
-            )
-        case _:
-            said = f"{type(error).__name__}: {reason(error)}"
-    return kind, said
