@@ -25,7 +25,11 @@ OPEN: tuple[Status, ...] = ("exporting", "uploading", "failed")
 
 @dataclass(frozen=True)
 class Batch:
-    """What one dbt build prepared for one feed: a row of the model `batches`."""
+    """What one dbt build prepared for one feed: a row of the model `batches`.
+
+    `feed`: also the name of an ID sync, which is a feed of ID pairs, as `kind` says; so everywhere in Python and in the
+    tables of deliveries. Tables that hold nothing but ID pairs call it `id_sync`.
+    """
 
     batch_id: str
     feed: str
