@@ -130,6 +130,26 @@ def init(
 
 
 @app.command()
+def doctor(
+    project_dir: ProjectDir = Path(),
+    target: Target = None,
+    to: To = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Also put a probe at the destination, and delete it again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Look whether everything is set up, and say what to do. Ends with 0, or with 2 where something is to do.
+
+    Example: aam doctor --to production --write
+    """
+    from aam_onboard.doctor import examine
+
+    is_well = output.show_findings(examine(project_dir, target, to, write=write), as_json)
+    sys.exit(0 if is_well else 2)
+
+
+@app.command()
 def run(
     project_dir: ProjectDir = Path(),
     select: Select = None,

@@ -75,7 +75,7 @@ def init_project(
 def next_commands(folder: Path) -> list[str]:
     """What to call next, in a shell that stands where `aam init` was called."""
     here = folder.resolve() == Path.cwd()
-    return [*([] if here else [f"cd {folder}"]), "dbt deps", "aam run"]
+    return [*([] if here else [f"cd {folder}"]), "dbt deps", "aam doctor", "aam run"]
 
 
 def _template(name: str) -> str:

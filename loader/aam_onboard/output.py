@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from enum import Enum
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from aam_onboard.check import CheckReport
     from aam_onboard.config import Project
+    from aam_onboard.doctor import Finding
     from aam_onboard.init import Change
     from aam_onboard.plan import FeedPlan
     from aam_onboard.rules import Rules
@@ -286,6 +287,22 @@ def show_init(changes: Sequence[Change], next_commands: Sequence[str]) -> None:
     say("Next:")
     for command in next_commands:
         say(f"  {command}")
+
+
+def show_findings(findings: Iterable[Finding], as_json: bool) -> bool:
+    """What `aam doctor` has found, a line each as it is found; whether nothing is to do."""
+    seen = []
+    for finding in findings:
+        seen.append(finding)
+        if not as_json:
+            say(f"{finding.verdict:<8}  {finding.about}: {finding.says}")
+    to_do = sum(finding.verdict == "to do" for finding in seen)
+    if as_json:
+        _print_json({"ok": not to_do, "findings": [finding.to_json() for finding in seen]})
+    else:
+        say("")
+        say(f"{to_do} to do." if to_do else "All is well.")
+    return not to_do
 
 
 def show_plan(

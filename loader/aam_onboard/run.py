@@ -86,12 +86,17 @@ def located(place: Place) -> Place:
     """
     if isinstance(place.warehouse, DuckDBSettings):
         require_file(place.warehouse.path)
-    relations = kept_relations(place.project, place.target, place.warehouse)
+    return _with(place, find_relations(place.project, place.target, place.warehouse))
+
+
+def find_relations(project: Project, target: str, warehouse: DuckDBSettings | PostgresSettings) -> Relations:
+    """Where the models of a target lie or will lie. Raises ConfigError for a project that dbt can't read."""
+    relations = kept_relations(project, target, warehouse)
     if relations is None:
-        log.info("asking dbt where it puts the models of target %s", place.target)
-        places = dbt_places(place.project, place.target, place.warehouse.type)
-        relations = keep_relations(place.project, place.target, place.warehouse, places)
-    return _with(place, relations)
+        log.info("asking dbt where it puts the models of target %s", target)
+        places = dbt_places(project, target, warehouse.type)
+        relations = keep_relations(project, target, warehouse, places)
+    return relations
 
 
 def _with(place: Place, relations: Relations) -> Place:

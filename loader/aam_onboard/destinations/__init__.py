@@ -102,6 +102,9 @@ class Destination(Protocol):
     def delete(self, key: str) -> None:
         """Remove the file and what an interrupted `put` left of it; no error when it is not there."""
 
+    def clock(self) -> datetime | None:
+        """Its time of day, UTC, where it tells one."""
+
     def close(self) -> None:
         """End the connections."""
 

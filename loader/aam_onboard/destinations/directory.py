@@ -96,6 +96,10 @@ class Directory:
                     if is_temporary_name(other.name, of=path.name):
                         other.unlink(missing_ok=True)
 
+    def clock(self) -> datetime | None:
+        """It is this machine's."""
+        return None
+
     def close(self) -> None:
         """There is no connection."""
 

@@ -160,6 +160,10 @@ class Remote:
 
         self._try(remove, self.uri(key))
 
+    def clock(self) -> datetime | None:
+        """These protocols tell none."""
+        return None
+
     def close(self) -> None:
         """End the connections."""
         with self._lock:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +133,15 @@ class S3:
                     )
                     aborted += 1
         return aborted
+
+    def clock(self) -> datetime | None:
+        """By the header `Date` of an answer."""
+        with self._told(f"s3://{self._settings.bucket}"):
+            found = self._client.list_objects_v2(
+                Bucket=self._settings.bucket, Prefix=f"{self._settings.partner_name}/", MaxKeys=1
+            )
+        date = found["ResponseMetadata"]["HTTPHeaders"].get("date")
+        return parsedate_to_datetime(date) if date else None
 
     def close(self) -> None:
         """End the connections."""

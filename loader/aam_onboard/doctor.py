@@ -1,0 +1,331 @@
+"""`aam doctor`: is everything set up, and if not, what to do. Each look is on its own; none stops the others."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+from aam_onboard.config import DuckDBSettings, PostgresSettings, Project, load_project, load_warehouse
+from aam_onboard.destinations import Destination, DestinationSettings, load_destination, open_destination
+from aam_onboard.encryption import prepare_encryption
+from aam_onboard.errors import AamError, ConfigError
+from aam_onboard.files import Part
+from aam_onboard.package import package_settings, package_version, require_package
+from aam_onboard.relations import Relations
+from aam_onboard.run import find_relations
+from aam_onboard.warehouse import Warehouse, beside_others, open_warehouse, quoted
+
+DISTRIBUTION = "aam-onboard"
+# S3 refuses signatures of a clock that is a quarter of an hour off; file names carry the time, too.
+MOST_SECONDS_OFF = 300
+NOT_BUILT = "not built yet: run `aam run`"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look has found: `ok`, `not yet` where a build or delivery is still to come, or `to do` by a person."""
+
+    about: str
+    verdict: Literal["ok", "not yet", "to do"]
+    says: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable form for scripts."""
+        return asdict(self)
+
+
+class _NotYetError(Exception):
+    """Nothing is wrong, but there is nothing to see."""
+
+
+def examine(root: Path, target: str | None, to: str | None, *, write: bool = False) -> Iterator[Finding]:
+    """Look at all that a run needs, in the order in which it needs it; what hangs on a failed look is left out.
+
+    `target`, `to`: the dbt target and the destination, or None for the defaults · `write`: also put a probe at the
+    destination and delete it again. Nothing is changed otherwise, but that a link to the dbt package is mended.
+    """
+    yield _find("versions", _versions)
+    projects: list[Project] = []
+    yield _find("project", _project, root, projects)
+    for project in projects:
+        yield _find("data sources", _data_sources, project)
+        package = _find("dbt package", _package, project)
+        yield package
+        yield from _examine_warehouse(project, target, with_models=package.verdict == "ok")
+        yield from _examine_destination(project, to, write)
+
+
+def _find(about: str, look: Callable[..., str], *arguments: object) -> Finding:
+    """What a look says, be it well or not. What it opens, it appends to a list among its arguments."""
+    try:
+        return Finding(about, "ok", look(*arguments))
+    except _NotYetError as error:
+        return Finding(about, "not yet", str(error))
+    except AamError as error:
+        return Finding(about, "to do", " ".join(str(error).split()))
+
+
+def _versions() -> str:
+    installed = version(DISTRIBUTION)
+    if installed != package_version():
+        raise ConfigError(
+            f"the command says that it is {installed}, but its dbt package is of version {package_version()}:"
+            f" install {DISTRIBUTION} anew"
+        )
+    found = [f"aam {installed}", f"Python {platform.python_version()}"]
+    for name in ("dbt-core", "dbt-duckdb", "dbt-postgres"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            raise ConfigError(f"{name} is not installed: install {DISTRIBUTION} anew") from None
+    return ", ".join(found)
+
+
+def _project(root: Path, projects: list[Project]) -> str:
+    projects.append(load_project(root))
+    return (
+        f"{projects[0].name}: {len(projects[0].vars.feeds)} feeds, {len(projects[0].vars.id_syncs)} ID syncs"
+    )
+
+
+def _package(project: Project) -> str:
+    require_package(project.root, project.installed_package)
+    return f"{package_version()}, as the command"
+
+
+def _data_sources(project: Project) -> str:
+    # that they are listed, with IDs of the right type, is proven wherever a project is read
+    used = {dpid for feed in project.feed_names for dpid in project.dpids_of(feed)}
+    own = sorted(dpid for dpid in used if project.rules.global_id_type(dpid) is None)
+    missing = [dpid for dpid in own if dpid not in project.vars.data_sources]
+    if missing:
+        raise ConfigError(f"dbt_project.yml: add {', '.join(map(str, missing))} to vars.data_sources")
+    return f"all that feeds and ID syncs use are listed: {', '.join(map(str, own)) or 'none'}"
+
+
+def _examine_warehouse(project: Project, target: str | None, *, with_models: bool) -> Iterator[Finding]:
+    profiles: list[tuple[str, DuckDBSettings | PostgresSettings]] = []
+    located: list[Project] = []
+    connected: list[Warehouse] = []
+    yield _find("profile", _profile, project, target, profiles)
+    for name, settings in profiles:
+        if with_models:
+            yield _find("models", _models, project, name, settings, located)
+        try:
+            with beside_others(settings):
+                yield _find("warehouse", _connect, name, settings, connected)
+                for found in located:
+                    yield from _examine_relations(found, settings, connected[0] if connected else None)
+        except AamError as error:  # a run is under way
+            yield Finding("warehouse", "to do", str(error))
+        finally:
+            for warehouse in connected:
+                warehouse.close()
+
+
+def _profile(
+    project: Project, target: str | None, profiles: list[tuple[str, DuckDBSettings | PostgresSettings]]
+) -> str:
+    name, settings = load_warehouse(project, target)
+    profiles.append((name, settings))
+    return f"{project.profile}, target {name} ({settings.type})"
+
+
+def _models(
+    project: Project, target: str, settings: DuckDBSettings | PostgresSettings, located: list[Project]
+) -> str:
+    relations = find_relations(project, target, settings)
+    relations.place("batches")
+    located.append(project.model_copy(update={"relations": relations}))
+    return f"dbt reads the project: {len(relations.places)} models and seeds for Audience Manager"
+
+
+def _connect(name: str, settings: DuckDBSettings | PostgresSettings, connected: list[Warehouse]) -> str:
+    if isinstance(settings, DuckDBSettings) and not Path(settings.path).exists():
+        raise _NotYetError(NOT_BUILT)
+    connected.append(open_warehouse(name, settings, read_only=True))
+    return f"{name} answers"
+
+
+def _examine_relations(
+    project: Project, settings: DuckDBSettings | PostgresSettings, warehouse: Warehouse | None
+) -> Iterator[Finding]:
+    yield _find("schemas", _schemas, project.relations, settings, warehouse)
+    yield _find("state", _state, project, warehouse)
+    for name in project.vars.feeds:
+        yield _find(
+            f"feed {name}", _model, project, warehouse, name, ("user_id", "signal_key", "signal_value")
+        )
+    for name, sync in project.vars.id_syncs.items():
+        columns = (*sync.columns, *([sync.newest_by] if sync.newest_by else []))
+        yield _find(f"ID sync {name}", _model, project, warehouse, name, columns)
+    yield _find("taxonomy", _taxonomy, project, warehouse)
+
+
+def _schemas(
+    relations: Relations, settings: DuckDBSettings | PostgresSettings, warehouse: Warehouse | None
+) -> str:
+    """Whether a build may write where dbt puts the models."""
+    schemas = sorted({schema for schema, _ in relations.places.values()})
+    if isinstance(settings, DuckDBSettings):
+        path = Path(settings.path)
+        for place in (path.parent, *([path] if path.exists() else [])):
+            if not os.access(place, os.W_OK):
+                raise ConfigError(f"{place} can't be written: change its rights, or `path` in profiles.yml")
+    elif warehouse is None:
+        raise _NotYetError("not known before the warehouse answers")
+    else:
+        for schema in schemas:
+            [found] = warehouse.rows(
+                "select case when exists (select 1 from pg_namespace where nspname = $1)"
+                " then has_schema_privilege($1, 'create') else has_database_privilege(current_database(), 'create') end"
+                " as may, current_user::text as who",
+                [schema],
+            )
+            if not found["may"]:
+                raise ConfigError(
+                    f"{found['who']} may not write schema {schema}: grant create on it, or on the database"
+                )
+    return f"{', '.join(schemas)} can be written"
+
+
+def _state(project: Project, warehouse: Warehouse | None) -> str:
+    place = project.relations.place("state_versions")
+    wanted = int(package_settings()["vars"]["aam_state_version"])
+    if warehouse is None or not warehouse.has_table(*place):
+        earlier = warehouse is not None and warehouse.has_table(*project.relations.place("deliveries"))
+        raise _NotYetError("of an earlier version: `aam run` brings it up to date" if earlier else NOT_BUILT)
+    [found] = warehouse.rows(f"select max(version) as version from {quoted(*place)}")
+    if found["version"] is not None and found["version"] > wanted:
+        raise ConfigError(
+            f"the state is of version {found['version']}, this command's is {wanted}: install a later {DISTRIBUTION}"
+        )
+    if found["version"] != wanted:
+        raise _NotYetError(f"of version {found['version']}: `aam run` brings it to {wanted}")
+    return f"version {wanted}, as the command's"
+
+
+def _place_of(project: Project, name: str) -> tuple[str, str] | None:
+    """Schema and table of a model of whichever package."""
+    places = project.relations.places
+    return next((place for full, place in places.items() if full.partition(".")[2] == name), None)
+
+
+def _model(project: Project, warehouse: Warehouse | None, name: str, columns: Sequence[str]) -> str:
+    place = _place_of(project, name)
+    if place is None:
+        raise ConfigError(f"dbt knows no model {name}: write models/feeds/{name}.sql, or remove the feed")
+    there = _columns(warehouse, place)
+    missing = [column for column in columns if column.lower() not in there]
+    if missing:
+        raise ConfigError(
+            f"{'.'.join(place)} has no column {', '.join(missing)}: add it to the model, and run `aam run`"
+        )
+    return ".".join(place)
+
+
+def _taxonomy(project: Project, warehouse: Warehouse | None) -> str:
+    place = _place_of(project, "traits")
+    if place is None:
+        raise ConfigError("dbt knows no seed traits: put your traits into seeds/traits.csv")
+    _columns(warehouse, place)
+    assert warehouse is not None  # noqa: S101  # it has columns
+    [found] = warehouse.rows(f"select count(*) as traits from {quoted(*place)}")
+    if not found["traits"]:
+        raise ConfigError(f"{'.'.join(place)} is empty: put your traits into seeds/traits.csv")
+    return f"{'.'.join(place)}, number of traits: {found['traits']:,}"
+
+
+def _columns(warehouse: Warehouse | None, place: tuple[str, str]) -> set[str]:
+    if warehouse is None or not warehouse.has_table(*place):
+        raise _NotYetError(NOT_BUILT)
+    warehouse.rows(f"select 1 from {quoted(*place)} limit 1")  # that it can be read, too
+    found = warehouse.rows(
+        "select column_name::text as name from information_schema.columns where table_catalog = current_database()"
+        " and lower(table_schema) = lower($1) and lower(table_name) = lower($2)",
+        list(place),
+    )
+    return {row["name"].lower() for row in found}
+
+
+def _examine_destination(project: Project, to: str | None, write: bool) -> Iterator[Finding]:
+    chosen: list[DestinationSettings] = []
+    reached: list[Destination] = []
+    yield _find("destination", _destination, project, to, chosen, reached)
+    for settings in chosen:
+        if settings.encrypt:
+            yield _find("gpg and key", _encryption, settings)
+        for destination in reached:
+            if write:
+                yield _find("probe", _probe, settings, destination)
+            clock = _find("clock", _clock, destination)
+            if clock.says:  # not all destinations tell their time
+                yield clock
+            destination.close()
+
+
+def _destination(
+    project: Project,
+    to: str | None,
+    chosen: list[DestinationSettings],
+    reached: list[Destination],
+) -> str:
+    name, settings = load_destination(project, to)
+    chosen.append(settings)
+    destination = open_destination(name, settings)
+    try:
+        destination.check()
+        key = settings.key(_now().date(), "ftp_dpm_")
+        waiting = sum(1 for _ in destination.list(key.removesuffix("ftp_dpm_")))
+    except AamError:
+        destination.close()
+        raise
+    reached.append(destination)
+    return f"{name} ({settings.type}) can be reached and listed; files of today there: {waiting}"
+
+
+def _encryption(settings: DestinationSettings) -> str:
+    assert settings.encrypt  # noqa: S101  # or nobody asks
+    return f"files can be encrypted to {prepare_encryption(settings.encrypt).fingerprint}"
+
+
+def _probe(settings: DestinationSettings, destination: Destination) -> str:
+    """A file whose name is none of an inbound file's, put, read back and deleted."""
+    content = os.urandom(16).hex().encode()
+    key = settings.key(_now().date(), f"aam_doctor_{content.decode()}.probe")
+    with tempfile.TemporaryDirectory(prefix="aam-doctor-") as folder:
+        path = Path(folder) / "probe"
+        path.write_bytes(content)
+        part = Part(path, 1, len(content), len(content), hashlib.sha256(content).hexdigest())
+        try:
+            destination.put(part, key)
+            if destination.head(key) is None:
+                raise ConfigError(f"{destination.uri(key)} was put, but is not there")
+        finally:
+            destination.delete(key)
+    if destination.head(key) is not None:
+        raise ConfigError(f"{destination.uri(key)} can't be deleted: delete it, and ask for the right to")
+    return "a file was put, read back and deleted"
+
+
+def _clock(destination: Destination) -> str:
+    there = destination.clock()
+    if there is None:
+        return ""
+    seconds = round((_now() - there).total_seconds())
+    if abs(seconds) > MOST_SECONDS_OFF:
+        way = "ahead of" if seconds > 0 else "behind"
+        raise ConfigError(f"this machine's clock is {abs(seconds):,} seconds {way} the destination's: set it")
+    return f"within {max(1, abs(seconds))} s of the destination's"
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
