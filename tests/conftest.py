@@ -123,7 +123,8 @@ class Workspace:
     def build(self, **variables: object) -> None:
         """What `aam run` does before it delivers."""
         from aam_onboard.build import dbt_build, dbt_started
-        from aam_onboard.config import load_project
+        from aam_onboard.config import load_project, load_warehouse
+        from aam_onboard.relations import keep_relations
 
         with pytest.MonkeyPatch.context() as patch:
             for name in os.environ:
@@ -134,7 +135,8 @@ class Workspace:
             given = {"destination": "local", "full": False} | variables
             project = load_project(self.root)
             with dbt_started(project, self.engine) as dbt:
-                dbt_build(project, self.engine, given, dbt, quiet=True)
+                places = dbt_build(project, self.engine, given, dbt, quiet=True)
+            keep_relations(project, *load_warehouse(project, self.engine), places)
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements; the rows of the last one."""
@@ -179,7 +181,7 @@ class Workspace:
         return sorted(path for path in (self.root / "out").rglob("*") if path.is_file())
 
     def spooled(self) -> list[Path]:
-        return sorted(path for path in (self.root / ".aam").rglob("*") if path.is_file())
+        return sorted(path for path in (self.root / ".aam" / "spool").rglob("*") if path.is_file())
 
     def state(self) -> dict[str, set[tuple[str, ...]]]:
         """What the warehouse says is delivered: a set of signals or IDs a feed."""

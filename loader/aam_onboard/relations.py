@@ -81,7 +81,8 @@ def _made_from(project: Project, target: str, settings: DuckDBSettings | Postgre
     for part in parts:
         digest.update(f"{part}\n".encode(errors="surrogateescape"))
     for path in sorted(_read_by_dbt(project)):
-        digest.update(str(path).encode(errors="surrogateescape"))
+        name = path.relative_to(project.root) if path.is_relative_to(project.root) else path
+        digest.update(f"{name}\n".encode(errors="surrogateescape"))
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
