@@ -181,6 +181,7 @@ class Workspace:
         return sorted(path for path in (self.root / "out").rglob("*") if path.is_file())
 
     def spooled(self) -> list[Path]:
+        """Every file on its way."""
         return sorted(path for path in (self.root / ".aam" / "spool").rglob("*") if path.is_file())
 
     def state(self) -> dict[str, set[tuple[str, ...]]]:
