@@ -80,17 +80,18 @@ def _made_from(project: Project, target: str, settings: DuckDBSettings | Postgre
     )
     for part in parts:
         digest.update(f"{part}\n".encode(errors="surrogateescape"))
-    for path in sorted(_read_by_dbt(project)):
-        name = path.relative_to(project.root) if path.is_relative_to(project.root) else path
+    # by names within the project, so that it is the same one wherever it lies and however it is called
+    for name, path in sorted((str(path.relative_to(project.root)), path) for path in _read_by_dbt(project)):
         digest.update(f"{name}\n".encode(errors="surrogateescape"))
         digest.update(path.read_bytes())
+    digest.update((package_root() / "dbt_project.yml").read_bytes())
     return digest.hexdigest()
 
 
 def _read_by_dbt(project: Project) -> Iterator[Path]:
-    yield from project.root.glob("*.yml")
+    for name in ("dbt_project.yml", "packages.yml", "dependencies.yml", "profiles.yml"):
+        yield from project.root.glob(name)
     for folder in (*project.macro_paths, "models"):
         yield from (project.root / folder).rglob("*.yml")
     for folder in project.macro_paths:
         yield from (project.root / folder).rglob("*.sql")
-    yield package_root() / "dbt_project.yml"
