@@ -1,17 +1,13 @@
--- Users of the feeds by your own IDs, once each. Those whom no site or app showed as they are have a key that ignores how
--- the ID is spelled. It stands in a table, for PostgreSQL can't hash by a key that it has yet to make.
+-- Users of the feeds by your own IDs, once each. Those whom no site or app showed as they are have a key that ignores
+-- how the ID is spelled. It stands in a table, for PostgreSQL can't hash by a key that it has yet to make.
 {{ config(pre_hook="{{ prefer_hashing() }}", post_hook="analyze {{ this }}", unlogged=true) }}
 -- depends_on: {{ ref('trait_rows') }}, which stops at a wrong column
-{%- set sources = [] -%}
-{%- for name, feed in configured('feeds').items() if feed.id_type == 'dpuuid' -%}
-    {%- do sources.append({'model': name, 'dpid': feed.dpid}) -%}
-{%- endfor %}
 with rows_of_feeds as (
-    {%- for source in sources %}
+    {%- for name, feed in configured('feeds').items() if feed.id_type == 'dpuuid' %}
     select
-        {{ source.dpid }} as dpid,
+        {{ feed.dpid }} as dpid,
         user_id
-    from {{ own_model(source.model) }}
+    from {{ own_model(name) }}
     {%- if not loop.last %}
     union all
     {%- endif %}

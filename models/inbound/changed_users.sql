@@ -82,13 +82,13 @@ differences as (
             when feeds.mode = 'overwrite' then {{ set_difference('compared.possible', 'compared.signals') }}
             else {{ set_difference('compared.possible', 'compared.signals', only='withdrawable') }}
         end as removed,
-        -- a sync file takes back traits only (is_withdrawable): other signals stay; see rejected_rows
+        -- a sync file takes back traits only (is_withdrawable): other signals stay; see rejected_rows. What is
+        -- uncertain of these is sent again, so that it is sure that they are there
         case
             when compared.possible = '' or feeds.mode = 'overwrite' then ''
-            -- these are sent again, so that it is sure that they are there
-            when compared.is_uncertain
-                then {{ set_difference('compared.possible', 'compared.signals', only='sendable others') }}
-            else {{ set_difference('compared.possible', 'compared.signals', only='others') }}
+            when not compared.is_uncertain
+            then {{ set_difference('compared.possible', 'compared.signals', only='others') }}
+            else {{ set_difference('compared.possible', 'compared.signals', only='sendable others') }}
         end as staying
     from compared
     inner join feeds on compared.feed = feeds.feed

@@ -16,12 +16,8 @@ lines as (
         line_number,
         {{ joined('signal', "','") }} as signals
     from packed_signals
-    where
-        line_number is not null
-        {%- if var('limits').lines_per_user == 1 %}
-        -- what is kept of them is one line (user_lines), like everyone else's
-        and false
-        {%- endif %}
+    -- of those who may have one line, that stands in user_lines, like everyone else's
+    where line_number is not null and {{ 'false' if var('limits').lines_per_user == 1 else 'true' }}
     group by batch_id, feed, user_id, line_number
 ),
 

@@ -1,4 +1,4 @@
--- The set of signals of each user that each destination has from us: what the delivered batches of the ledger add up to.
+-- The set of signals of each user that each destination has from us: what the ledger's delivered batches add up to.
 {{ config(schema=var('aam_state_schema')) }}
 with deliveries as (
     select * from {{ ref('deliveries') }}
