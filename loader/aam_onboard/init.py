@@ -5,9 +5,11 @@ Nothing that is there is ever overwritten, and what is added to a file leaves it
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +38,10 @@ _MADE = shutil.ignore_patterns(
 )
 
 
+# Texts to be written, by their names within the project; all at once, when it is known that all can be.
+Texts = dict[str, str]
+
+
 @dataclass(frozen=True)
 class Change:
     """What became of one file: `made`, `added to`, `kept` as it was, or `to do` by the person; `what`: more words."""
@@ -54,21 +60,19 @@ def init_project(
     Raises ConfigError, with nothing changed, where `folder` can't take a project.
     """
     existing = read_yaml(folder / PROJECT_FILE)
-    if existing is not None and example:
-        raise ConfigError(
-            f"{folder / PROJECT_FILE} is there: --example makes a project of its own; choose a new folder"
-        )
+    if example and folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty: --example makes a project of its own; choose a new folder")
+    texts: Texts = {}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if existing is not None:
-            changes = list(_complete(folder, existing))
-        elif example:
-            changes = list(_example(folder, warehouse))
+            changes = list(_complete(folder, texts, existing))
         else:
-            changes = list(_new(folder, warehouse))
-        link_package(folder)
+            changes = list((_example if example else _new)(folder, texts, warehouse))
+        _write_all(folder, texts)
     except OSError as error:
-        raise ConfigError(f"{error.filename or folder} can't be written: {error.strerror}") from None
+        raise ConfigError(f"{error.filename or folder} can't be read or written: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"a file in {folder} is no UTF-8: {error.reason}") from None
     return changes
 
 
@@ -82,7 +86,7 @@ def _template(name: str) -> str:
     return files("aam_onboard").joinpath("template", *name.split("/")).read_text(encoding="utf-8")
 
 
-def _new(folder: Path, warehouse: str) -> Iterator[Change]:
+def _new(folder: Path, texts: Texts, warehouse: str) -> Iterator[Change]:
     project = re.sub(r"[^a-z0-9_]+", "_", folder.resolve().name.lower()).strip("_") or "audience"
     project = f"p_{project}" if project[0].isdigit() else project
 
@@ -90,56 +94,51 @@ def _new(folder: Path, warehouse: str) -> Iterator[Change]:
         return _template(name).replace("__project__", project).replace("__warehouse__", warehouse)
 
     block = _indented(_template("vars.yml"), 2)
-    yield _write(folder, PROJECT_FILE, filled(PROJECT_FILE) + block)
-    yield _write(folder, PACKAGES_FILE, _template(PACKAGES_FILE))
-    yield _write(folder, PROFILES_FILE, filled(PROFILES_FILE))
-    yield from _common(folder, "models", "seeds")
+    yield _make(folder, texts, PROJECT_FILE, filled(PROJECT_FILE) + block)
+    yield _make(folder, texts, PACKAGES_FILE, _template(PACKAGES_FILE))
+    yield _make(folder, texts, PROFILES_FILE, filled(PROFILES_FILE))
+    yield from _common(folder, texts, "models", "seeds", with_feed=True)
 
 
-def _example(folder: Path, warehouse: str) -> Iterator[Change]:
+def _example(folder: Path, texts: Texts, warehouse: str) -> Iterator[Change]:
     carried = Path(str(files("aam_onboard"))) / "demo"
     demo = carried if carried.is_dir() else package_root() / "demo"
-    if any(folder.iterdir()):
-        raise ConfigError(f"{folder} is not empty: --example makes a project of its own; choose a new folder")
-    shutil.copytree(demo, folder, ignore=_MADE, dirs_exist_ok=True)
-    profiles = folder / PROFILES_FILE
-    text = profiles.read_text(encoding="utf-8")
-    profiles.write_text(
-        text.replace("'AAM_TARGET', 'duckdb'", f"'AAM_TARGET', '{warehouse}'"), encoding="utf-8"
-    )
-    yield _write(folder, PACKAGES_FILE, _template(PACKAGES_FILE))
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != PACKAGES_FILE):
-        yield Change("made", str(path.relative_to(folder)))
-    yield _write(folder, ".gitignore", _template("gitignore"))
+    for name in sorted(_shipped(demo)):
+        text = (demo / name).read_text(encoding="utf-8")
+        if name == PROFILES_FILE:
+            text = text.replace("'AAM_TARGET', 'duckdb'", f"'AAM_TARGET', '{warehouse}'")
+        yield _make(folder, texts, name, text)
+    yield _make(folder, texts, PACKAGES_FILE, _template(PACKAGES_FILE))
+    yield _make(folder, texts, ".gitignore", _template("gitignore"))
 
 
-def _complete(folder: Path, existing: dict[Any, Any]) -> Iterator[Change]:
-    yield _add_vars(folder, existing)
-    yield _add_package(folder)
-    yield from _common(
-        folder, _first(existing, "model-paths", "models"), _first(existing, "seed-paths", "seeds")
-    )
+def _shipped(demo: Path) -> Iterator[str]:
+    for place, folders, names in os.walk(demo):
+        left_out = _MADE(place, [*folders, *names])
+        folders[:] = [name for name in folders if name not in left_out]
+        yield from (str((Path(place) / name).relative_to(demo)) for name in names if name not in left_out)
 
 
-def _common(folder: Path, models: str, seeds: str) -> Iterator[Change]:
+def _complete(folder: Path, texts: Texts, existing: dict[Any, Any]) -> Iterator[Change]:
+    models, seeds = _first(existing, "model-paths", "models"), _first(existing, "seed-paths", "seeds")
+    change = _add_vars(folder, texts, existing)
+    yield change
+    yield _add_package(folder, texts)
+    yield from _common(folder, texts, models, seeds, with_feed=change.kind != "kept")
+
+
+def _common(folder: Path, texts: Texts, models: str, seeds: str, *, with_feed: bool) -> Iterator[Change]:
     """What a new project and an existing one need alike."""
-    yield _write(folder, DESTINATIONS_FILE, _template(DESTINATIONS_FILE))
-    if not list((folder / models).rglob("first_traits.sql")) and _is_ours(folder):
+    yield _make(folder, texts, DESTINATIONS_FILE, _template(DESTINATIONS_FILE))
+    if with_feed:
         for name in ("first_traits.sql", "_feeds__models.yml"):
-            yield _write(folder, f"{models}/feeds/{name}", _template(f"models/feeds/{name}"))
+            yield _make(folder, texts, f"{models}/feeds/{name}", _template(f"models/feeds/{name}"))
     if list((folder / seeds).rglob("traits.csv")):
         yield Change("kept", f"{seeds}/traits.csv")
     else:
-        yield _write(folder, f"{seeds}/traits.csv", _template("seeds/traits.csv"))
-        yield _write(folder, f"{seeds}/_traits.yml", _template("seeds/_traits.yml"))
-    yield _add_lines(folder, ".gitignore", _template("gitignore"))
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether the first feed of the template is one of the project's feeds."""
-    own = (read_yaml(folder / PROJECT_FILE) or {}).get("vars") or {}
-    feeds = (own.get("aam_onboard") or own).get("feeds") or {}
-    return "first_traits" in feeds
+        for name in ("traits.csv", "_traits.yml"):
+            yield _make(folder, texts, f"{seeds}/{name}", _template(f"seeds/{name}"))
+    yield _add_lines(folder, texts, ".gitignore", _template("gitignore"))
 
 
 def _first(settings: dict[Any, Any], key: str, otherwise: str) -> str:
@@ -147,10 +146,12 @@ def _first(settings: dict[Any, Any], key: str, otherwise: str) -> str:
     return str(found[0]) if isinstance(found, list) and found else otherwise
 
 
-def _add_vars(folder: Path, existing: dict[Any, Any]) -> Change:
+def _add_vars(folder: Path, texts: Texts, existing: dict[Any, Any]) -> Change:
     own = existing.get("vars") or {}
-    if "feeds" in own or "feeds" in (own.get("aam_onboard") or {}):
-        return Change("kept", PROJECT_FILE, "it has feeds")
+    if not isinstance(own, dict) or not isinstance(own.get("aam_onboard") or {}, dict):
+        raise ConfigError(f"{folder / PROJECT_FILE}: vars: expected `key: value` lines")
+    if "feeds" in own or own.get("aam_onboard"):
+        return Change("kept", PROJECT_FILE, "it has settings for Audience Manager")
     block = "aam_onboard:\n" + _indented(_template("vars.yml"), 2)
 
     def with_block(text: str) -> str:
@@ -162,80 +163,96 @@ def _add_vars(folder: Path, existing: dict[Any, Any]) -> Change:
         child = re.match(r"(?:[ ]*(?:#.*)?\n)*([ ]+)\S", text[head.end() :])
         return text[: head.end()] + _indented(block, len(child[1]) if child else 2) + text[head.end() :]
 
-    wanted = parse_yaml(block, "vars")
-    return _edit(
-        folder,
-        PROJECT_FILE,
-        with_block,
-        {**existing, "vars": {**own, **wanted}},
-        "put this into `vars`:\n" + block,
-    )
+    whole = {**existing, "vars": {**own, **parse_yaml(block, "vars")}}
+    return _edit(folder, texts, PROJECT_FILE, with_block, whole, "put this into `vars`:\n" + block)
 
 
-def _add_package(folder: Path) -> Change:
-    entry = _template(PACKAGES_FILE)
+def _add_package(folder: Path, texts: Texts) -> Change:
     for name in (PACKAGES_FILE, "dependencies.yml"):
         packages = (read_yaml(folder / name) or {}).get("packages")
         if any(isinstance(package, dict) and package.get("local") == LINK for package in packages or []):
             return Change("kept", name, "it names the package")
     found = read_yaml(folder / PACKAGES_FILE)
     if found is None:
-        return _write(folder, PACKAGES_FILE, entry)
+        return _make(folder, texts, PACKAGES_FILE, _template(PACKAGES_FILE))
 
     def with_entry(text: str) -> str:
         item = re.search(r"^([ ]*)- ", text, re.MULTILINE)
         return text.rstrip() + f"\n{item[1] if item else '  '}- local: {LINK}\n"
 
-    packages = [*(found.get("packages") or []), {"local": LINK}]
-    return _edit(
-        folder,
-        PACKAGES_FILE,
-        with_entry,
-        {**found, "packages": packages},
-        f"add the package `- local: {LINK}`",
-    )
+    whole = {**found, "packages": [*(found.get("packages") or []), {"local": LINK}]}
+    return _edit(folder, texts, PACKAGES_FILE, with_entry, whole, f"add the package `- local: {LINK}`")
 
 
 def _edit(
-    folder: Path, name: str, change: Callable[[str], str], wanted: dict[Any, Any], otherwise: str
+    folder: Path,
+    texts: Texts,
+    name: str,
+    change: Callable[[str], str],
+    wanted: dict[Any, Any],
+    otherwise: str,
 ) -> Change:
     """Change a YAML file's text if it then says what is wanted and nothing else; or it is for the person to do."""
-    path = folder / name
-    text = path.read_text(encoding="utf-8")
-    changed = change(text)
+    text = (folder / name).read_bytes().decode("utf-8-sig")
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    changed = change(text.replace("\r\n", "\n"))
     try:
         is_right = yaml.safe_load(changed) == wanted
     except yaml.YAMLError:
         is_right = False
     if not is_right:
         return Change("to do", name, otherwise)
-    path.write_text(changed, encoding="utf-8")
+    texts[name] = changed.replace("\n", line_end)
     return Change("added to", name)
 
 
-def _write(folder: Path, name: str, text: str) -> Change:
-    path = folder / name
-    if path.exists():
-        return Change(
-            "kept",
-            name,
-            "" if path.read_text(encoding="utf-8", errors="replace") == text else "it is your own",
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return Change("made", name)
-
-
-def _add_lines(folder: Path, name: str, lines: str) -> Change:
+def _make(folder: Path, texts: Texts, name: str, text: str) -> Change:
     path = folder / name
     if not path.exists():
-        return _write(folder, name, lines)
-    text = path.read_text(encoding="utf-8")
+        texts[name] = text
+        return Change("made", name)
+    is_same = path.is_file() and path.read_bytes() == text.encode()
+    return Change("kept", name, "" if is_same else "it is your own")
+
+
+def _add_lines(folder: Path, texts: Texts, name: str, lines: str) -> Change:
+    path = folder / name
+    if not path.exists():
+        return _make(folder, texts, name, lines)
+    text = path.read_bytes().decode()
     missing = [line for line in lines.splitlines() if line not in text.splitlines()]
     if not missing:
         return Change("kept", name)
-    path.write_text("\n".join([*([text.rstrip("\n")] if text else []), *missing]) + "\n", encoding="utf-8")
+    texts[name] = "".join(
+        [text, "" if text.endswith("\n") or not text else "\n", *(f"{line}\n" for line in missing)]
+    )
     return Change("added to", name)
+
+
+def _write_all(folder: Path, texts: Texts) -> None:
+    """Write the texts and the link to the package; where one can't be written, leave all as it was. Raises OSError."""
+    former = {name: path.read_bytes() for name in texts if (path := folder / name).exists()}
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    written: list[str] = []
+    try:
+        for name, text in texts.items():
+            path = folder / name
+            made += [place for place in path.parents if not place.exists() and place not in made]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            written.append(name)
+            path.write_bytes(text.encode())
+        link_package(folder)
+    except OSError:
+        for name in written:
+            with suppress(OSError):
+                if name in former:
+                    (folder / name).write_bytes(former[name])
+                else:
+                    (folder / name).unlink()
+        for place in sorted(made, key=lambda path: len(path.parts), reverse=True):
+            with suppress(OSError):
+                place.rmdir()
+        raise
 
 
 def _indented(text: str, spaces: int) -> str:
