@@ -591,7 +591,8 @@ def test_the_plan_tells_how_many_users_are_synced(outbox: Outbox) -> None:
     outbox.deliver("loyalty")
     outbox.build(loyalty=[*rows[1:], Signal("u5", "d_sid", "24"), Signal("u6", "d_sid", "24")])
     synced = {feed["feed"]: feed["synced"] for feed in plan_of(outbox)}
-    assert synced == {"devices": None, "e_mails": None, "loyalty": 0.2, "profile": None, "phones": None}
+    assert synced.pop("loyalty") == 0.2
+    assert set(synced.values()) == {None}
 
 
 def test_suspicious_ids_may_be_sent(outbox: Outbox) -> None:
