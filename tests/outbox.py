@@ -300,6 +300,19 @@ class Outbox:
         assert len(rows) == len(set(rows))
         return {Signal(*row) for row in rows}
 
+    def possible(self, feed: str) -> set[Signal]:
+        """What the state says that the destination may have besides."""
+        rows = self.sql(
+            "select user_id, possible from aam_state.delivered_sets"
+            f" where feed = '{feed}' and destination = 'local' and possible is not null"
+        )
+        found = set()
+        for user_id, signals in rows:
+            for signal in signals.split("\x1f"):
+                key, value = signal.split("=")
+                found.add(Signal(user_id, key.strip('"'), value.strip('"')))
+        return found
+
     def ledger(self, feed: str) -> list[Change]:
         """The ledger's rows of all batches."""
         rows = self.sql(

@@ -672,13 +672,15 @@ def test_the_state_is_what_was_received(outbox: Outbox) -> None:
             for feed in modes
         }
         before = {feed: outbox.delivered(feed) for feed in modes}
+        possible = {feed: outbox.possible(feed) for feed in modes}
         outbox.build(**now)
         for feed, mode in modes.items():
             lines = outbox.lines(feed)
             staying = before[feed] - now[feed] - traits(before[feed]) if mode == "sync" else set()
             reported = {row for row, reason in outbox.rejected(feed)}
-            assert reported == staying
+            assert staying <= reported
             if not was_uncertain[feed] and feed not in pending:
+                assert reported == staying | possible[feed] - now[feed]
                 changes = {Change(*row, True) for row in now[feed] - before[feed]}
                 changes |= {Change(*row, False) for row in before[feed] - now[feed] - staying}
                 assert outbox.changes(feed) == changes
@@ -715,11 +717,47 @@ def test_the_state_is_what_was_received(outbox: Outbox) -> None:
             if event == "delivered":
                 for world in worlds[feed]:
                     assert traits(world.signals) == traits(state) == traits(now[feed])
-                    assert now[feed] <= world.signals & state
+                    assert now[feed] <= state <= world.signals <= state | outbox.possible(feed)
                     if mode == "overwrite":
-                        assert world.signals == state == now[feed]
+                        assert world.signals == now[feed]
+                        assert outbox.possible(feed) == set()
             elif len(worlds[feed]) == 1:
                 assert state == worlds[feed][0].signals
+
+
+def test_what_a_given_up_sync_may_have_sent_is_not_forgotten(outbox: Outbox) -> None:
+    sizes = {Signal(f"u{number}", "size", "L") for number in range(3)}
+    other, another = Signal("other", "d_sid", "24"), Signal("other", "d_sid", "25")
+    outbox.build(loyalty=[*sizes, other])
+    outbox.deliver("loyalty", "abandoned", uncertain=True)
+
+    outbox.build(loyalty=[other])
+    assert outbox.lines("loyalty") == ["other\td_sid=24"]  # nobody hears again what is no longer so
+    may_stay = {(row, "possibly_not_withdrawable") for row in sizes}
+    assert set(outbox.rejected("loyalty")) == may_stay
+    outbox.deliver("loyalty")
+    assert outbox.delivered("loyalty") == {other}
+    assert outbox.possible("loyalty") == sizes
+
+    u0, u1, u2 = sorted(sizes)
+    outbox.build(loyalty=[other, u0, u1._replace(key="d_sid", value="24")])
+    assert set(outbox.rejected("loyalty")) == {
+        (u1, "possibly_not_withdrawable"),
+        (u2, "possibly_not_withdrawable"),
+    }
+    assert outbox.lines("loyalty") == ['u0\t"size"="L"', "u1\td_sid=24"]
+    outbox.deliver("loyalty")
+    assert outbox.possible("loyalty") == {u1, u2}
+    for signals in ([other, another, u0], [other, u0]):  # as often as builds forget what later ones replaced
+        outbox.build(loyalty=signals)
+        outbox.deliver("loyalty")
+        assert outbox.possible("loyalty") == {u1, u2}
+        assert outbox.delivered("loyalty") == set(signals)
+
+    outbox.build(loyalty=[other, u0], full=True)
+    assert outbox.lines("loyalty") == ["other\td_sid=24", 'u0\t"size"="L"', "u1", "u2"]
+    outbox.deliver("loyalty")
+    assert outbox.possible("loyalty") == set()
 
 
 def test_the_ledger_grows_with_the_state_only(outbox: Outbox) -> None:

@@ -52,10 +52,9 @@ def why_nothing_is_sent(project: Project, batch: Batch, reasons: Mapping[str, in
         return (
             f"nothing to send, all {batch.rejected:,} rows are kept back{_commonest(project, reasons)}; {see}"
         )
-    staying = reasons.get("not_withdrawable_by_sync", 0)
-    if staying:
-        says = project.rules.says("not_withdrawable_by_sync")
-        return f"nothing to send, {staying:,} signals are gone but {says}; {see}"
+    for reason in ("not_withdrawable_by_sync", "possibly_not_withdrawable"):
+        if staying := reasons.get(reason):
+            return f"nothing to send, {staying:,} signals are gone but {project.rules.says(reason)}; {see}"
     return ""
 
 

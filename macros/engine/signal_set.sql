@@ -58,12 +58,11 @@
 
 
 {# The signals of one set that are not in another; '' when there are none.
-   only: those that are withdrawable by sync; the others; those of the others that break no rule; or all of them #}
+   only: those that are withdrawable by sync; the others; or all of them #}
 {% macro set_difference(signals, without, only='all') %}
     {%- set condition = '' -%}
     {%- if only != 'all' -%}
         {%- set condition = ' and ' ~ ('' if only == 'withdrawable' else 'not ') ~ aam_onboard.is_withdrawable('x') -%}
-        {%- if only == 'sendable others' -%}{% set condition = condition ~ ' and ' ~ aam_onboard.is_sendable('x') %}{%- endif -%}
     {%- endif -%}
     {{- return(adapter.dispatch('set_difference', 'aam_onboard')(signals, without, condition)) -}}
 {% endmacro %}

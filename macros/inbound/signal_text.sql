@@ -17,19 +17,6 @@
 {%- endmacro %}
 
 
-{# Does a signal of a set, other than a trait, break no rule? #}
-{% macro is_sendable(signal) -%}
-    case
-        when {{ signal }} like 'd_sid=%' then false
-        when {{ signal }} like 'ic=%'
-            then {{ aam_onboard.rejection_reason('signal_value', 'substr(' ~ signal ~ ', 4)', 'integration_code') }} is null
-        else
-            {{ aam_onboard.rejection_reason('signal_key', aam_onboard.key_of(signal), 'key_value') }} is null
-            and {{ aam_onboard.rejection_reason('signal_value', aam_onboard.value_of(signal), 'key_value') }} is null
-    end
-{%- endmacro %}
-
-
 {# Traits of a set as a sync file takes them back: d_unsid=24. #}
 {% macro removal_text(traits) -%}
     replace({{ traits }}, 'd_sid=', 'd_unsid=')

@@ -46,6 +46,7 @@
     delete from {{ ledger }}
     where
         {{ ledger }}.signals = ''
+        and {{ ledger }}.possible is null
         and exists (
             select 1 from ({{ earlier_and_last }}) as pairs
             where pairs.feed = {{ ledger }}.feed and pairs.earlier_batch = {{ ledger }}.batch_id

@@ -4,6 +4,7 @@
         ledger.feed,
         ledger.user_id,
         ledger.signals,
+        ledger.possible,
         ledger.fingerprint
     from {{ ledger }} as ledger
     inner join {{ ref('deliveries') }} as deliveries

@@ -82,7 +82,7 @@ lines as (
 ),
 
 rejected as (
-    {{ count_by('feed', ref('rejected_rows'), "reason not in ('not_withdrawable_by_sync', 'id_not_withdrawable')") }}
+    {{ count_by('feed', ref('rejected_rows'), "reason not like '%not_withdrawable%'") }}
 ),
 
 not_withdrawable as (

@@ -2,8 +2,11 @@
 {{ config(
     materialized='appended',
     appends_to='user_ledger',
-    ledger_columns=['batch_id', 'feed', 'user_id', 'signals', 'fingerprint', 'added', 'removed', 'users_more'],
+    ledger_columns=[
+        'batch_id', 'feed', 'user_id', 'signals', 'possible', 'fingerprint', 'added', 'removed', 'users_more'
+    ],
 ) }}
+{%- set either = "concat(compared.signals, " ~ separator() ~ ", compared.before)" %}
 with feeds as (
     {{ configured_feeds() }}
 ),
@@ -73,6 +76,7 @@ differences as (
         compared.signals,
         compared.fingerprint,
         compared.is_known,
+        compared.is_uncertain,
         feeds.mode,
         case
             when compared.before <> '' then {{ set_difference('compared.signals', 'compared.before') }}
@@ -82,14 +86,16 @@ differences as (
             when feeds.mode = 'overwrite' then {{ set_difference('compared.possible', 'compared.signals') }}
             else {{ set_difference('compared.possible', 'compared.signals', only='withdrawable') }}
         end as removed,
-        -- a sync file takes back traits only (is_withdrawable): other signals stay; see rejected_rows. What is
-        -- uncertain of these is sent again, so that it is sure that they are there
+        -- a sync file takes back traits only (is_withdrawable): other signals stay, or may, if they are uncertain; see
+        -- rejected_rows
         case
-            when compared.possible = '' or feeds.mode = 'overwrite' then ''
-            when not compared.is_uncertain
-            then {{ set_difference('compared.possible', 'compared.signals', only='others') }}
-            else {{ set_difference('compared.possible', 'compared.signals', only='sendable others') }}
-        end as staying
+            when compared.before = '' or feeds.mode = 'overwrite' then ''
+            else {{ set_difference('compared.before', 'compared.signals', only='others') }}
+        end as staying,
+        case
+            when compared.possible = compared.before or feeds.mode = 'overwrite' then ''
+            else {{ set_difference('compared.possible', either, only='others') }}
+        end as possible
     from compared
     inner join feeds on compared.feed = feeds.feed
 ),
@@ -104,13 +110,14 @@ final as (
             when signals = '' then staying
             else concat(signals, {{ separator() }}, staying)
         end as signals,
+        nullif(possible, '') as possible,
         -- null: with what stays, the set is more than the rows, so it is compared each time
-        case when staying = '' then fingerprint end as fingerprint,
+        case when staying = '' and possible = '' then fingerprint end as fingerprint,
         added,
         removed,
         case when signals <> '' or staying <> '' then 1 else 0 end - case when is_known then 1 else 0 end as users_more
     from differences
-    where mode = 'overwrite' or removed <> '' or coalesce(added, signals) <> ''
+    where mode = 'overwrite' or removed <> '' or coalesce(added, signals) <> '' or (is_uncertain and possible <> '')
 )
 
 select * from final

@@ -12,19 +12,20 @@ staying_sets as (
     select
         users.feed,
         users.user_id,
-        users.delivered
+        users.delivered,
+        users.possible
     from {{ ref('users_to_compare') }} as users
     inner join feeds on users.feed = feeds.feed
     where
         users.batch_id = '{{ invocation_id }}'
         and feeds.mode = 'sync'
         {%- if rejection_reason('signal_value', 'x', 'trait', is_plain=true, withdrawing=true) | trim == 'null' %}
-        and not {{ matches('users.delivered', '(d_sid=[0-9]+[\\x1f]?)*') }}
+        and not {{ matches('users.possible', '(d_sid=[0-9]+[\\x1f]?|[\\x1f])*') }}
         {%- endif %}
 ),
 
 staying_signals as (
-    {{ each_signal('staying_sets', ['feed', 'user_id'], 'delivered') }}
+    {{ each_signal('staying_sets', ['feed', 'user_id', 'delivered'], 'possible') }}
 ),
 
 id_sync_rows as (
@@ -68,15 +69,19 @@ beyond_the_last_line as (
 
 -- a sync file takes back traits only: other signals stay until an overwrite
 not_withdrawable as (
-    select
+    select distinct
         feed,
         user_id,
         {{ key_of('signal') }} as signal_key,
         {{ value_of('signal') }} as signal_value,
-        'not_withdrawable_by_sync' as reason
+        case
+            when {{ set_difference('signal', 'delivered') }} = '' then 'not_withdrawable_by_sync'
+            else 'possibly_not_withdrawable'
+        end as reason
     from staying_signals
     where
-        not {{ is_withdrawable('signal') }}
+        signal <> ''
+        and not {{ is_withdrawable('signal') }}
         and not exists (
             select 1 from {{ ref('rows_to_compare') }} as current_rows
             where

@@ -45,6 +45,8 @@ line_sets as (
         end as line_set
     from changed_users
     inner join feeds on changed_users.feed = feeds.feed
+    -- an overwrite clears a user without a signal
+    where feeds.mode = 'overwrite' or changed_users.additions <> '' or changed_users.removed <> ''
     {%- if var('full') %}
     union all
     select

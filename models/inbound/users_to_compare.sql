@@ -3,7 +3,11 @@
 -- Empty as long as nothing has been delivered: then everything is new, and there is nothing to compare.
 {{ config(pre_hook=["{{ settle_user_ledger() }}", "{{ prefer_hashing() }}"], post_hook="analyze {{ this }}") }}
 {%- set ledger = ref('user_ledger') %}
-with trait_rows as (
+with feeds as (
+    {{ configured_feeds() }}
+),
+
+trait_rows as (
     select * from {{ ref('trait_rows') }}
 ),
 
@@ -16,7 +20,7 @@ uncertain_rows as (
     select
         ledger.feed,
         ledger.user_id,
-        concat(ledger.signals, {{ separator() }}, ledger.removed) as signals
+        concat_ws({{ separator() }}, ledger.signals, ledger.removed, ledger.possible) as signals
     from {{ ledger }} as ledger
     inner join {{ ref('deliveries') }} as deliveries
         on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
@@ -42,9 +46,11 @@ known_sets as (
         settled_sets.user_id,
         settled_sets.fingerprint,
         settled_sets.signals as delivered,
-        settled_sets.signals as possible,
-        false as is_uncertain
+        concat_ws({{ separator() }}, settled_sets.signals, settled_sets.possible) as possible,
+        -- an overwrite takes back what may be there, too
+        settled_sets.possible is not null and feeds.mode = 'overwrite' as is_uncertain
     from settled_sets
+    inner join feeds on settled_sets.feed = feeds.feed
     where
         not exists (
             select 1 from uncertain_sets
@@ -56,7 +62,7 @@ known_sets as (
         uncertain_sets.user_id,
         null as fingerprint,
         coalesce(settled_sets.signals, '') as delivered,
-        concat(uncertain_sets.signals, {{ separator() }}, coalesce(settled_sets.signals, '')) as possible,
+        concat_ws({{ separator() }}, uncertain_sets.signals, settled_sets.signals, settled_sets.possible) as possible,
         true as is_uncertain
     from uncertain_sets
     -- no CTE: read twice, the state would be kept in memory whole

@@ -14,7 +14,8 @@ delivered as (
         deliveries.started_at,
         user_ledger.feed,
         user_ledger.user_id,
-        user_ledger.signals
+        user_ledger.signals,
+        user_ledger.possible
     from user_ledger
     inner join deliveries
         on user_ledger.feed = deliveries.feed and user_ledger.batch_id = deliveries.batch_id
@@ -26,10 +27,11 @@ final as (
         destination,
         feed,
         user_id,
-        signals
+        signals,
+        possible
     from delivered
     where
-        signals <> ''
+        (signals <> '' or possible is not null)
         and not exists (
             select 1 from delivered as later
             where
