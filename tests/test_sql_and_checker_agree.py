@@ -167,7 +167,7 @@ def breakers_of(rule: Rule, kind: str, rules: Rules) -> st.SearchStrategy[str]:
         return st.from_regex(rule.matches, fullmatch=True)
     if rule.contains is not None:
         return st.from_regex(rule.contains)
-    return texts.filter(lambda text: rule.is_broken_by(text, rules.pattern_of(rule, kind)))
+    return texts.filter(lambda text: rules.is_broken(rule, text, kind))
 
 
 def poisons_of(rules: Rules) -> st.SearchStrategy[list[tuple[str, Signal]]]:

@@ -52,8 +52,8 @@ def id_sync_url(
 
 
 def broken_rule(rules: Rules, id_type: str, user_id: str) -> str | None:
-    """The reason of the first rule of vars.rules that an ID breaks; the macro rejection_reason says the same in SQL."""
+    """The reason of the first rule of vars.rules that an ID breaks."""
     for _, rule in rules.of("user_id", rules.id_types[id_type].kind):
-        if rule.is_broken_by(user_id, rules.pattern_of(rule, id_type) if rule.unlike else None):
+        if rules.is_broken(rule, user_id, id_type):
             return rule.reason
     return None

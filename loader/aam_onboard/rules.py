@@ -65,15 +65,6 @@ class Rule(Settings):
     unlike: Pattern | None = None
     guard: bool = False
 
-    def is_broken_by(self, text: str, unlike: str | None = None) -> bool:
-        """Whether a text breaks the rule; `unlike`: the pattern that `id_type` stands for."""
-        if self.contains is not None:
-            return re.search(self.contains, text) is not None
-        if self.matches is not None:
-            return re.fullmatch(self.matches, text) is not None
-        pattern = unlike or self.unlike
-        return pattern is None or re.fullmatch(pattern, text) is None
-
 
 class Plain(SomeSettings):
     """Of vars.plain, the rules that no plain text breaks."""
@@ -131,12 +122,29 @@ class Rules(Settings):
         is_sure = all(rule.reason in self.plain.unbroken for _, rule in rules)
         return self.id_types[id_type].plain if is_sure else None
 
-    def pattern_of(self, rule: Rule, id_type: str) -> str:
-        """What a text must be like for a rule with `unlike`. Raises ConfigError when its id type has no pattern."""
-        pattern = self.id_types[id_type].pattern if rule.unlike == "id_type" else rule.unlike
+    def broken_where(self, rule: Rule, kind: str) -> tuple[str, bool]:
+        """A pattern for RE2, and whether it is the texts with a part like it that break the rule, or those without.
+
+        `kind`: an id type, or the kind of a signal. The macro rejection_reason says the same in the warehouse's SQL.
+        Raises ConfigError for a rule that is no pattern here.
+        """
+        if rule.contains is not None:
+            return rule.contains, True
+        if rule.matches is not None:
+            return rf"\A(?:{rule.matches})\z", True
+        id_type = self.id_types.get(kind)
+        pattern = id_type and id_type.pattern if rule.unlike == "id_type" else rule.unlike
         if pattern is None:
-            raise ConfigError(f"vars.rules: {rule.reason} needs a pattern: give vars.id_types.{id_type} one")
-        return pattern
+            raise ConfigError(f"vars.rules: {rule.reason} needs a pattern: give vars.id_types.{kind} one")
+        return rf"\A(?:{pattern})\z", False
+
+    def is_broken(self, rule: Rule, text: str, kind: str) -> bool:
+        """Whether a text breaks a rule. Raises ConfigError as broken_where does."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        pattern, breaks = self.broken_where(rule, kind)
+        return bool(pc.match_substring_regex(pa.scalar(text), pattern).as_py()) is breaks
 
     def says(self, reason: str) -> str:
         """What a reason code means, in words."""

@@ -334,11 +334,8 @@ def _first_broken(rules: Rules, about: str, id_type: str, text: str) -> str:
 
 def _breaks(rules: Rules, rule: Rule, id_type: str, text: str) -> str:
     """SQL: whether `text` breaks the rule."""
-    if rule.matches is not None:
-        return f"regexp_full_match({text}, {_quoted(rule.matches)})"
-    if rule.contains is not None:
-        return f"regexp_matches({text}, {_quoted(rule.contains)})"
-    return f"not regexp_full_match({text}, {_quoted(rules.pattern_of(rule, id_type))})"
+    pattern, breaks = rules.broken_where(rule, id_type)
+    return f"{'' if breaks else 'not '}regexp_matches({text}, {_quoted(pattern)})"
 
 
 def _guarded(rules: Rules, texts: Iterable[tuple[str, str, str]]) -> dict[str, str]:

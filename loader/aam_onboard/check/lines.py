@@ -312,7 +312,7 @@ def _find_plain(
         if column.bad is not None:
             good = pc.and_not(good, pc.match_substring_regex(ids, column.bad))
         for pattern in column.good:
-            good = pc.and_(good, pc.match_substring_regex(ids, rf"\A(?:{pattern})\z"))
+            good = pc.and_(good, pc.match_substring_regex(ids, pattern))
     if everywhere and pc.all(good).as_py():
         return plain, _first_two(form, parts)
     return pc.replace_with_mask(plain, plain, good), None

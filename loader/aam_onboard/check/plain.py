@@ -22,7 +22,7 @@ _LARGEST_PATTERN = 5000  # trait IDs that a regular expression holds well
 
 @dataclass(frozen=True)
 class Column:
-    """A column of IDs. An ID is bad if `bad` matches a part of it, or one of `good` not the whole."""
+    """A column of IDs. An ID is bad if `bad` matches a part of it, or one of `good` none."""
 
     bad: str | None
     good: tuple[str, ...]
@@ -30,15 +30,12 @@ class Column:
 
 def id_column(rules: Rules, id_type: str) -> Column:
     """The rules for IDs of a type, all in few patterns."""
-    bad, good = [], []
+    bad: list[str] = []
+    good: list[str] = []
     for _, rule in rules.of("user_id", rules.id_types[id_type].kind):
-        if rule.matches is not None:
-            bad.append(rf"\A(?:{rule.matches})\z")
-        elif rule.contains is not None:
-            bad.append(f"(?:{rule.contains})")
-        else:
-            good.append(rules.pattern_of(rule, id_type))
-    return Column("|".join(bad) or None, tuple(good))
+        pattern, breaks = rules.broken_where(rule, id_type)
+        (bad if breaks else good).append(pattern)
+    return Column("|".join(f"(?:{pattern})" for pattern in bad) or None, tuple(good))
 
 
 def plain_signals(
@@ -72,7 +69,7 @@ def _harmless(rules: Rules, kind: str, characters: str) -> bool:
     letters = [chr(code) for code in range(128) if re.fullmatch(f"[{characters}]", chr(code))]
     for _, rule in rules.of("signal_key", kind):
         if any(
-            rule.is_broken_by(key)
+            rules.is_broken(rule, key, kind)
             for key in (("ic",) if kind == "integration_code" else ("d_sid", "d_unsid"))
         ):
             return False
