@@ -36,8 +36,14 @@ def main() -> None:
 
     importlib.import_module(f"dbt.adapters.{sys.argv[1]}")
     result = dbtRunner().invoke(orders.get())
+    if sys.argv[1] == "duckdb":
+        # its file is open until the process ends; dbt closes connections of other engines itself
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        DuckDBConnectionManager.close_all_connections()
     print(json.dumps(_answer(result)), file=answers, flush=True)
-    sys.exit(0 if result.success else 1)
+    sys.stderr.flush()
+    os._exit(0 if result.success else 1)  # to take the interpreter apart would take most of a second
 
 
 def _listen(orders: queue.SimpleQueue[list[str]]) -> None:
