@@ -226,11 +226,27 @@ _SEED_ONCE = """
 """
 
 
+# `make demo` and the README's commands run all tests of the demo; a fifth of each build would be too much to ask here.
+_FEWER_TESTS = """
+data_tests:
+  shop:
+    staging: {+enabled: false}
+    intermediate: {+enabled: false}
+"""
+
+
 def install_package(root: Path) -> None:
     """What `dbt deps` does for a project of a test."""
     (root / "packages.yml").write_text(yaml.safe_dump({"packages": [{"local": str(PROJECT)}]}))
     (root / "dbt_packages").mkdir()
     (root / "dbt_packages" / "aam_onboard").symlink_to(PROJECT)
+
+
+def copy_package_tests(root: Path) -> None:
+    """The project in tests/project, which has the package alone, for a test of its own."""
+    built = ("target", "logs", "dbt_packages", "*.duckdb", "package-lock.yml", "packages.yml")
+    shutil.copytree(PROJECT / "tests" / "project", root, ignore=shutil.ignore_patterns(*built))
+    install_package(root)
 
 
 def lines_of(file: Path) -> list[str]:
@@ -346,6 +362,8 @@ class _Stages:
                 (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
             install_package(root)
             (root / "macros" / "seed_once.sql").write_text(_SEED_ONCE)
+            with (root / "dbt_project.yml").open("a") as file:
+                file.write(_FEWER_TESTS)
             if self._host:
                 _on_server(
                     self._host,
@@ -399,6 +417,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 "test_bad_input.py",
                 "test_guards.py",
                 "test_crash_safety.py",
+                "test_names_and_types.py",
+                "test_profile_and_vars.py",
+                "test_readme.py",
                 "test_status.py",
                 "test_upgrades.py",
             }

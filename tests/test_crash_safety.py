@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AWS, NO_CHECK, Bucket, Stage, Workspace, process
+from conftest import AWS, NO_CHECK, SOAK, Bucket, Stage, Workspace, process
 from servers import FtpServer, SftpServer, ftp_server, sftp_server
 from test_encryption import Keyring
 
@@ -212,11 +212,12 @@ def assert_nothing_lost(
     assert twice == []
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("place", KINDS, indirect=True)
 def test_killed_at_any_step(workspace: Prepare, engine: str, place: Place) -> None:
     kind = place.settings["type"]
-    # every stretch of the way for each engine and each destination, but not for each two of them
-    times = 2 if engine == "postgres" and kind != "directory" else 4
+    # every stretch of the way on each engine; `make soak` kills as often on the way to each destination, too
+    times = 4 if kind == "directory" or SOAK > 1 else 2
     kill_and_repair(workspace, place, times, random.Random(f"{engine} {kind}"))
 
 

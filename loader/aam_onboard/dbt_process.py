@@ -40,7 +40,7 @@ def main() -> None:
         # its file is open until the process ends; dbt closes connections of other engines itself
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
-        DuckDBConnectionManager.close_all_connections()
+        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
     print(json.dumps(_answer(result)), file=answers, flush=True)
     sys.stderr.flush()
     os._exit(0 if result.success else 1)  # to take the interpreter apart would take most of a second
