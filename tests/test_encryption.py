@@ -516,3 +516,16 @@ def test_a_file_that_is_not_there(tmp_path):
         decrypt_stream(tmp_path / "no.gpg"),
     ):
         pass
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("modern", "ok"), ("expired", "to do")])
+def test_doctor_tells_of_gpg_and_key(keyring: Keyring, name: str, verdict: str) -> None:
+    from types import SimpleNamespace
+
+    from aam_onboard import doctor
+
+    chosen = SimpleNamespace(encrypt=Settings(f"{name}@example.com", keyring.public(name)))
+    found = doctor._find("gpg and key", doctor._encryption, chosen)
+    assert found.verdict == verdict
+    assert keyring.fingerprint(f"{name}@") in found.says
+    assert ("expired on" in found.says) is (verdict == "to do")

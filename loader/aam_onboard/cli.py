@@ -18,7 +18,7 @@ from aam_onboard import output
 from aam_onboard.errors import AamError, ConfigError
 
 if TYPE_CHECKING:
-    from aam_onboard.running import Options, Report
+    from aam_onboard.running import Options, RunResult
 
 app = typer.Typer(
     name="aam",
@@ -175,8 +175,8 @@ def run(
     feeds = place.project.select(select)
     with output.progress() as on_progress:
         options = _options(full, check, force, force_feed, on_progress, place.project.select)
-        report = build_and_deliver(place, feeds, options, quiet=quiet)
-    _end(report, as_json)
+        result = build_and_deliver(place, feeds, options, quiet=quiet)
+    _end(result, as_json)
 
 
 @app.command()
@@ -251,8 +251,8 @@ def deliver(
                 given_up = delivery.abandon(held, abandon)
             output.say(f"delivery {given_up.delivery_id} is abandoned; the next run sends what is missing")
             return
-        report = deliver_built(place, feeds, options)
-    _end(report, as_json)
+        result = deliver_built(place, feeds, options)
+    _end(result, as_json)
 
 
 @app.command()
@@ -458,8 +458,8 @@ def _variables(text: str) -> dict[str, object]:
     return found
 
 
-def _end(report: Report, as_json: bool) -> None:
-    output.show_report(report, as_json)
-    for error in report.errors:
+def _end(result: RunResult, as_json: bool) -> None:
+    output.show_result(result, as_json)
+    for error in result.errors:
         output.complain(str(error))
-    sys.exit(report.exit_code)
+    sys.exit(result.exit_code)

@@ -29,7 +29,7 @@ from aam_onboard.export import (
 )
 from aam_onboard.guards import guard_verdict, refusal_of_full, require_full, why_nothing_is_sent
 from aam_onboard.pickup import mind_the_order, seen_picked_up
-from aam_onboard.running import FeedError, Outcome, Report, Run
+from aam_onboard.running import FeedError, Outcome, Run, RunResult
 from aam_onboard.spool import empty_spool, is_spooled_whole
 from aam_onboard.state import Batch, Delivery, DeliveryFile
 
@@ -44,38 +44,38 @@ UPLOADS_AT_ONCE = 2
 _Sending = dict[str, tuple[DeliveryFile, "Future[float]"]]
 
 
-def deliver(run: Run, feeds: Sequence[str]) -> Report:
+def deliver(run: Run, feeds: Sequence[str]) -> RunResult:
     """Finish what is open, then deliver the built batches of `feeds`, ID syncs first.
 
-    One feed's failure stops that feed only. All errors are in the report, beside what was delivered in spite of them;
+    One feed's failure stops that feed only. All errors are in the result, beside what was delivered in spite of them;
     a ConfigError when there is no whole build to deliver, or when it was made for something else; a LockedError while
     dbt is building one.
     """
-    report = finish_open(run, feeds)
-    stopped = {error.feed for error in report.errors if isinstance(error, FeedError)}
+    result = finish_open(run, feeds)
+    stopped = {error.feed for error in result.errors if isinstance(error, FeedError)}
     try:
         batches = state.read_batches(run.warehouse, run.project, feeds)
         _require_built_for(run, batches)
         state.require_whole_build(run.warehouse, run.project, batches)
     except AamError as error:
-        report.errors.append(error)
-        return report
+        result.errors.append(error)
+        return result
     reasons = state.rejected_reasons(run.warehouse, run.project)
     for batch in batches:
         if batch.feed not in stopped:
-            report.add(batch.feed, partial(_deliver_batch, run, batch, reasons.get(batch.feed, {}), report))
-    return report
+            result.add(batch.feed, partial(_deliver_batch, run, batch, reasons.get(batch.feed, {}), result))
+    return result
 
 
-def finish_open(run: Run, feeds: Sequence[str]) -> Report:
+def finish_open(run: Run, feeds: Sequence[str]) -> RunResult:
     """Bring interrupted and failed deliveries of `feeds` to an end; nothing new is begun."""
-    report = Report()
+    result = RunResult()
     open_deliveries = state.read_deliveries(
         run.warehouse, run.project, destination=run.destination.name, feeds=feeds, statuses=state.OPEN
     )
     for delivery in reversed(open_deliveries):
-        report.add(delivery.feed, partial(_finish, run, delivery))
-    return report
+        result.add(delivery.feed, partial(_finish, run, delivery))
+    return result
 
 
 def abandon(run: Run, delivery_id: str) -> Delivery:
@@ -117,7 +117,7 @@ def _require_built_for(run: Run, batches: Sequence[Batch]) -> None:
         require_full(batches)
 
 
-def _deliver_batch(run: Run, batch: Batch, reasons: Mapping[str, int], report: Report) -> Outcome | None:
+def _deliver_batch(run: Run, batch: Batch, reasons: Mapping[str, int], result: RunResult) -> Outcome | None:
     last = state.last_delivered(run.warehouse, run.project, batch.destination, batch.feed)
     if last and last.batch_id == batch.batch_id:
         return None
@@ -142,7 +142,7 @@ def _deliver_batch(run: Run, batch: Batch, reasons: Mapping[str, int], report: R
         why = why_nothing_is_sent(run.project, batch, reasons)
         if why:
             log.warning("%s", f"feed {batch.feed}: {why}")
-            report.kept_back.append(batch.feed)
+            result.kept_back.append(batch.feed)
         return None
     if last:
         forced = mind_the_order(run, last, batch) or forced

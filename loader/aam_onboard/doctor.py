@@ -282,7 +282,7 @@ def _destination(
     chosen.append(settings)
     destination = open_destination(name, settings)
     try:
-        destination.check()
+        destination.reach()
         key = settings.key(_now().date(), "ftp_dpm_")
         waiting = sum(1 for _ in destination.list(key.removesuffix("ftp_dpm_")))
     except AamError:

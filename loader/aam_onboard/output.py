@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from aam_onboard.init import Change
     from aam_onboard.plan import FeedPlan
     from aam_onboard.rules import Rules
-    from aam_onboard.running import Outcome, Report
+    from aam_onboard.running import Outcome, RunResult
     from aam_onboard.state import Delivery, DeliveryFile
 
 
@@ -416,23 +416,23 @@ def show_rejected(rules: Rules, feed: str, samples: list[dict[str, Any]], as_jso
     )
 
 
-def show_report(report: Report, as_json: bool) -> None:
+def show_result(result: RunResult, as_json: bool) -> None:
     """What a run delivered: a row a file."""
     if as_json:
-        _print_json({"deliveries": [_delivery_json(outcome) for outcome in report.outcomes]})
+        _print_json({"deliveries": [_delivery_json(outcome) for outcome in result.outcomes]})
         return
-    if not report.outcomes:
-        if report.kept_back:
-            say(f"Nothing to deliver; the warnings say what keeps {', '.join(report.kept_back)} back.")
-        elif not report.errors:
+    if not result.outcomes:
+        if result.kept_back:
+            say(f"Nothing to deliver; the warnings say what keeps {', '.join(result.kept_back)} back.")
+        elif not result.errors:
             say("Nothing to deliver: nothing has changed since the last delivery.")
         return
     rows = [
         (outcome.delivery.feed, outcome.delivery.status, file.lines, file.bytes, file.name)
-        for outcome in report.outcomes
+        for outcome in result.outcomes
         for file in outcome.files
     ]
-    title = f"Delivered to {report.outcomes[0].delivery.destination}"
+    title = f"Delivered to {result.outcomes[0].delivery.destination}"
     _table(title, ("feed", "status", "lines", "bytes", "file"), rows, numbers=("lines", "bytes"))
 
 

@@ -24,7 +24,7 @@ from aam_onboard.encryption import Encryption, prepare_encryption
 from aam_onboard.errors import AamError, ConfigError
 from aam_onboard.package import require_package
 from aam_onboard.relations import Relations, keep_relations, kept_relations
-from aam_onboard.running import FeedError, Options, Report, Run
+from aam_onboard.running import FeedError, Options, Run, RunResult
 from aam_onboard.spool import sweep_spool
 from aam_onboard.warehouse import Warehouse, beside_others, lock_feeds, open_warehouse
 from aam_onboard.warehouse.duckdb import require_file
@@ -134,10 +134,10 @@ def build_and_deliver(
     options: Options,
     *,
     quiet: bool = False,
-) -> Report:
+) -> RunResult:
     """`aam run`: under one lock, finish open deliveries, `dbt build`, deliver.
 
-    A feed whose open delivery can't be finished is left out. All errors are in the report, those of the build too,
+    A feed whose open delivery can't be finished is left out. All errors are in the result, those of the build too,
     beside what was delivered in spite of them. Raises LockedError when another run holds the warehouse, and
     ConfigError when the destination takes no files of this target.
     """
@@ -156,21 +156,21 @@ def build_and_deliver(
             places = dbt_build(place.project, place.target, build_vars, dbt, quiet=quiet)
             place = _with(place, keep_relations(place.project, place.target, place.warehouse, places))
             with opened(place, options) as run:
-                report = deliver(run, [feed for feed in feeds if feed not in stopped])
+                result = deliver(run, [feed for feed in feeds if feed not in stopped])
                 sweep_spool(run)
         except AamError as error:
-            report = Report(errors=[error])
-    return Report(before.outcomes + report.outcomes, before.errors + report.errors, report.kept_back)
+            result = RunResult(errors=[error])
+    return RunResult(before.outcomes + result.outcomes, before.errors + result.errors, result.kept_back)
 
 
-def deliver_built(place: Place, feeds: list[str], options: Options) -> Report:
+def deliver_built(place: Place, feeds: list[str], options: Options) -> RunResult:
     """`aam deliver`: what the last build prepared, after finishing open deliveries."""
     if options.full:
         place.project.require_full_possible(feeds)
     with locked(place, feeds, options) as run:
-        report = deliver(run, feeds)
+        result = deliver(run, feeds)
         sweep_spool(run)
-        return report
+        return result
 
 
 @contextmanager
@@ -186,15 +186,15 @@ def locked(place: Place, feeds: list[str], options: Options) -> Iterator[Run]:
         yield run
 
 
-def _finish_before_build(place: Place, feeds: list[str], options: Options) -> Report:
+def _finish_before_build(place: Place, feeds: list[str], options: Options) -> RunResult:
     if isinstance(place.warehouse, DuckDBSettings) and not Path(place.warehouse.path).is_file():
         # nothing to finish, but a wrong key or bucket is told before the build rather than after it
         with _proven_destination(place):
-            return Report()
+            return RunResult()
     place = located(place)
     with opened(place, options) as run:
         if not state.is_built(run.warehouse, place.project):
-            return Report()
+            return RunResult()
         if not state.is_earlier(run.warehouse, place.project):
             return finish_open(run, feeds)
     log.info("bringing the state to version %d", state.VERSION)
@@ -209,7 +209,7 @@ def _proven_destination(place: Place) -> Iterator[tuple[Destination, Encryption 
     encryption = prepare_encryption(encrypt) if encrypt else None
     destination = open_destination(place.destination_name, place.destination)
     try:
-        destination.check()
+        destination.reach()
         yield destination, encryption
     finally:
         destination.close()

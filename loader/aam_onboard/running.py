@@ -72,7 +72,7 @@ class FeedError(AamError):
 
 
 @dataclass
-class Report:
+class RunResult:
     """The outcomes of a run, and the errors that stopped feeds; the run's exit code is the gravest one's.
 
     `kept_back`: feeds of which nothing was sent though something changed, for none of it may be.

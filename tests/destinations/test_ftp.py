@@ -56,14 +56,14 @@ def test_ftps_wrong_authority(
 ) -> None:
     for more in ({"ca_file": str(other_certificate.ca_file)}, {}):
         with pytest.raises(DeliveryError) as caught:
-            opened(**ftp_settings(ftps, tls=True, retries=2, **more)).check()
+            opened(**ftp_settings(ftps, tls=True, retries=2, **more)).reach()
         check_line(caught.value, "certificate does not verify", "`ca_file`")
     assert not any(command.startswith(("USER", "PASS")) for command in ftps.commands)
 
 
 def test_ftps_server_without_tls_gets_no_password(ftp: FtpServer, opened: Callable[..., Destination]) -> None:
     with pytest.raises(DeliveryError) as caught:
-        opened(**ftp_settings(ftp, tls=True)).check()
+        opened(**ftp_settings(ftp, tls=True)).reach()
     check_line(caught.value, "offers no TLS", "`tls: false`")
     assert not any(command.startswith(("USER", "PASS")) for command in ftp.commands)
 
@@ -74,13 +74,13 @@ def test_ftps_of_the_other_kind(
     """One waits for the other's first word, or takes it for nonsense."""
     more = {"ca_file": str(certificate.ca_file), "timeout": 0.5}
     with pytest.raises(DeliveryError) as caught:
-        opened(**ftp_settings(ftps, tls="implicit", **more)).check()
+        opened(**ftp_settings(ftps, tls="implicit", **more)).reach()
     check_line(caught.value, "no TLS comes about", "`port` and `tls`", "on port 990")
     with pytest.raises(DeliveryError) as caught:
-        opened(**ftp_settings(implicit_ftps, tls=True, **more)).check()
+        opened(**ftp_settings(implicit_ftps, tls=True, **more)).reach()
     check_line(caught.value, "timed out", "whether it wants `tls: implicit`")
     with pytest.raises(DeliveryError) as caught:
-        opened(**ftp_settings(implicit_ftps, tls="implicit", timeout=5)).check()
+        opened(**ftp_settings(implicit_ftps, tls="implicit", timeout=5)).reach()
     check_line(caught.value, "certificate does not verify", "`ca_file`")
     for server in (ftps, implicit_ftps):
         assert not any(command.startswith(("USER", "PASS")) for command in server.commands)
@@ -101,7 +101,7 @@ def test_ftp_server_that_tells_a_private_address(
 
 def test_ftp_wrong_ca_file(ftp: FtpServer, opened: Callable[..., Destination], tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        opened(**ftp_settings(ftp, tls=True, ca_file=str(tmp_path / "none.pem"))).check()
+        opened(**ftp_settings(ftp, tls=True, ca_file=str(tmp_path / "none.pem"))).reach()
     check_line(caught.value, "`ca_file`", "No such file")
 
 
@@ -110,21 +110,21 @@ def test_ftp_wrong_password(
 ) -> None:
     monkeypatch.setenv("FTP_PASSWORD", "wrong-word")
     with pytest.raises(DeliveryError) as caught:
-        opened(**ftp_settings(ftp)).check()
+        opened(**ftp_settings(ftp)).reach()
     check_line(caught.value, "refuses user loader with the password of FTP_PASSWORD (530)")
     assert "wrong-word" not in str(caught.value)
     monkeypatch.delenv("FTP_PASSWORD")
     with pytest.raises(ConfigError) as caught_config:
-        opened(**ftp_settings(ftp)).check()
+        opened(**ftp_settings(ftp)).reach()
     check_line(caught_config.value, "FTP_PASSWORD is not set", "`password_env`")
 
 
 def test_ftp_unreachable(opened: Callable[..., Destination], tmp_path: Path) -> None:
     with pytest.raises(DeliveryError) as caught:
-        opened(**ftp_settings(FtpServer(1, tmp_path))).check()
+        opened(**ftp_settings(FtpServer(1, tmp_path))).reach()
     check_line(caught.value, "can't be reached", "`host` and `port`")
     with pytest.raises(DeliveryError) as caught:
-        opened(**ftp_settings(FtpServer(1, tmp_path), host="no-such-host.invalid")).check()
+        opened(**ftp_settings(FtpServer(1, tmp_path), host="no-such-host.invalid")).reach()
     check_line(caught.value, "the host is unknown", "`host`")
 
 

@@ -17,7 +17,7 @@ from destinations.helpers import KEY, NAME, check_line, ftp_settings, leftovers,
 
 
 def test_put_head_list_delete(destination: Destination, tmp_path: Path) -> None:
-    destination.check()
+    destination.reach()
     assert destination.head(KEY) is None
     assert list(destination.list("acme/")) == []
     part = make_part(tmp_path)
@@ -97,7 +97,7 @@ def test_a_session_that_the_server_ended_is_replaced(
 ) -> None:
     """With no retries: an idle session's end is no failed attempt."""
     destination = opened(**sftp_settings(sftp))
-    destination.check()
+    destination.reach()
     sftp.fault = lambda operation, about: "drop" if operation == "list" else None
     with pytest.raises(DeliveryError):
         list(destination.list(""))
@@ -111,9 +111,9 @@ def test_check_finds_a_wrong_folder(
     (sftp.root / "inbound").mkdir()
     (ftp.root / "inbound").mkdir()
     for settings in (sftp_settings(sftp), ftp_settings(ftp)):
-        opened(**settings, directory="inbound").check()
+        opened(**settings, directory="inbound").reach()
         with pytest.raises(DeliveryError) as caught:
-            opened(**settings, directory="outbound").check()
+            opened(**settings, directory="outbound").reach()
         check_line(caught.value, "no folder outbound", "`directory`")
 
 

@@ -223,7 +223,7 @@ def test_s3_proxies(
     with pytest.raises(DeliveryError) as caught:
         opened(**settings).put(part, KEY)
     check_line(caught.value, "AWS can't be reached", "`proxy`")
-    opened(**settings, endpoint_url=server.endpoint).check()
+    opened(**settings, endpoint_url=server.endpoint).reach()
     assert proxy.asked_for == []
     with pytest.raises(DeliveryError) as caught:
         opened(**settings, proxy=proxy.url).put(part, KEY)
@@ -470,7 +470,7 @@ def test_s3_without_the_right_to_look(
     """Write-only rights: the upload itself works, but it can't be proven, which is said."""
     s3.fault = lambda environ: 403 if environ["REQUEST_METHOD"] in ("HEAD", "GET") else None
     destination = opened(**s3_settings(s3))
-    destination.check()
+    destination.reach()
     with pytest.raises(DeliveryError) as caught:
         destination.put(make_part(tmp_path), KEY)
     check_line(caught.value, "was sent, but can't be proven", "s3:GetObject")

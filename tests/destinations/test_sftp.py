@@ -32,7 +32,7 @@ def test_sftp_unknown_host(sftp: SftpServer, opened: Callable[..., Destination],
     for known_hosts in (tmp_path / "missing", tmp_path / "others"):
         (tmp_path / "others").write_text(known.replace(HOST, "other.example.com"))
         with pytest.raises(DeliveryError) as caught:
-            opened(**sftp_settings(sftp, known_hosts=str(known_hosts))).check()
+            opened(**sftp_settings(sftp, known_hosts=str(known_hosts))).reach()
         check_line(
             caught.value,
             f"{HOST}:{sftp.port} is not in {known_hosts}",
@@ -90,7 +90,7 @@ def test_sftp_known_hosts_as_ssh_reads_it(
             [f"@revoked {place} {ed25519}", f"{place} {rsa}"],
         ):
             server.known_hosts.write_text("\n".join(lines))
-            opened(**sftp_settings(server)).check()
+            opened(**sftp_settings(server)).reach()
         server.operations.clear()
         for lines, said in (
             ([f"{place} {old_ecdsa}"], "the host key has changed: it is ssh-"),
@@ -101,18 +101,18 @@ def test_sftp_known_hosts_as_ssh_reads_it(
         ):
             server.known_hosts.write_text("\n".join(lines))
             with pytest.raises(DeliveryError) as caught:
-                opened(**sftp_settings(server)).check()
+                opened(**sftp_settings(server)).reach()
             check_line(caught.value, said)
         assert server.operations == []
         for damaged in ("AAAAC3NzaC1lZDI1NTE5", "AAAA!", "c3NoLWVkMjU1MTk="):
             server.known_hosts.write_text(f"# ours\n{place} ssh-ed25519 {damaged}\n")
             with pytest.raises(ConfigError) as caught_config:
-                opened(**sftp_settings(server)).check()
+                opened(**sftp_settings(server)).reach()
             check_line(
                 caught_config.value, "`known_hosts`", "the key in line 2 can't be read", "ssh-keygen -R"
             )
         with pytest.raises(ConfigError) as caught_config:
-            opened(**sftp_settings(server, known_hosts=str(tmp_path))).check()
+            opened(**sftp_settings(server, known_hosts=str(tmp_path))).reach()
         check_line(caught_config.value, "`known_hosts`", "Is a directory")
 
 
@@ -136,29 +136,29 @@ def test_sftp_keys_of_ssh_agent(
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     with sftp_server(tmp_path / "sftp") as server, tempfile.TemporaryDirectory() as folder:
         with pytest.raises(ConfigError) as caught:
-            opened(**sftp_settings(server, key_file=None)).check()
+            opened(**sftp_settings(server, key_file=None)).reach()
         check_line(caught.value, "`key_file` is missing", "SSH_AUTH_SOCK is not set", "`password_env`")
         with ssh_agent(Path(folder)) as socket:
             monkeypatch.setenv("SSH_AUTH_SOCK", socket)
             with pytest.raises(ConfigError) as caught:
-                opened(**sftp_settings(server, key_file=None)).check()
+                opened(**sftp_settings(server, key_file=None)).reach()
             check_line(caught.value, "ssh-agent has no key")
             for kind in ("ecdsa", "rsa"):
                 other = tmp_path / kind
                 subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", other], check=True)
                 subprocess.run(["ssh-add", "-q", other], check=True)
             with pytest.raises(DeliveryError) as refused:
-                opened(**sftp_settings(server, key_file=None)).check()
+                opened(**sftp_settings(server, key_file=None)).reach()
             check_line(refused.value, "refuses user loader with the keys of ssh-agent")
             server.key_file.chmod(0o600)
             subprocess.run(["ssh-add", "-q", server.key_file], check=True)
             opened(**sftp_settings(server, key_file=None)).put(make_part(tmp_path), KEY)
             # a `key_file` that is given is the one that counts
             with pytest.raises(DeliveryError) as refused:
-                opened(**sftp_settings(server, key_file=str(other))).check()
+                opened(**sftp_settings(server, key_file=str(other))).reach()
             check_line(refused.value, "`key_file`")
         with pytest.raises(ConfigError) as caught:
-            opened(**sftp_settings(server, key_file=None)).check()
+            opened(**sftp_settings(server, key_file=None)).reach()
         check_line(caught.value, "ssh-agent")
         assert (server.root / KEY).exists()
 
@@ -170,14 +170,14 @@ def test_sftp_wrong_user_or_key(sftp: SftpServer, opened: Callable[..., Destinat
     other.write_bytes(asyncssh.generate_private_key("ssh-ed25519").export_private_key())
     for more in ({"user": "stranger"}, {"key_file": str(other)}):
         with pytest.raises(DeliveryError) as caught:
-            opened(**sftp_settings(sftp, **more)).check()
+            opened(**sftp_settings(sftp, **more)).reach()
         check_line(caught.value, "refuses user", "`key_file`")
     for key_file, said in (
         (tmp_path / "none", "No such file"),
         (sftp.known_hosts, "can't be read as a private key"),
     ):
         with pytest.raises(ConfigError) as caught_config:
-            opened(**sftp_settings(sftp, key_file=str(key_file))).check()
+            opened(**sftp_settings(sftp, key_file=str(key_file))).reach()
         check_line(caught_config.value, f"`key_file` {key_file}", said)
 
 
@@ -212,7 +212,7 @@ def test_sftp_kinds_of_keys(
                 )
                 server.authorize(key.with_name(f"{key.name}.pub"))
                 variable = {"passphrase_env": "KEY_PASSPHRASE"} if passphrase else {}
-                opened(**sftp_settings(server, key_file=str(key), **variable)).check()
+                opened(**sftp_settings(server, key_file=str(key), **variable)).reach()
 
 
 def test_sftp_passphrase(
@@ -220,17 +220,17 @@ def test_sftp_passphrase(
 ) -> None:
     with sftp_server(tmp_path / "sftp", passphrase="open-sesame") as server:
         with pytest.raises(ConfigError) as caught:
-            opened(**sftp_settings(server)).check()
+            opened(**sftp_settings(server)).reach()
         check_line(caught.value, "is encrypted", "`passphrase_env`")
         with pytest.raises(ConfigError) as caught:
-            opened(**sftp_settings(server, passphrase_env="KEY_PASSPHRASE")).check()
+            opened(**sftp_settings(server, passphrase_env="KEY_PASSPHRASE")).reach()
         check_line(caught.value, "KEY_PASSPHRASE is not set")
         monkeypatch.setenv("KEY_PASSPHRASE", "open-sesam")
         with pytest.raises(ConfigError) as caught:
-            opened(**sftp_settings(server, passphrase_env="KEY_PASSPHRASE")).check()
+            opened(**sftp_settings(server, passphrase_env="KEY_PASSPHRASE")).reach()
         check_line(caught.value, "perhaps the passphrase is wrong")
         monkeypatch.setenv("KEY_PASSPHRASE", "open-sesame")
-        opened(**sftp_settings(server, passphrase_env="KEY_PASSPHRASE")).check()
+        opened(**sftp_settings(server, passphrase_env="KEY_PASSPHRASE")).reach()
 
 
 def test_sftp_password(
@@ -242,7 +242,7 @@ def test_sftp_password(
         )
         monkeypatch.setenv("FTP_PASSWORD", "wrong-word")
         with pytest.raises(DeliveryError) as caught:
-            opened(**sftp_settings(server, key_file=None, password_env="FTP_PASSWORD")).check()
+            opened(**sftp_settings(server, key_file=None, password_env="FTP_PASSWORD")).reach()
         check_line(caught.value, "refuses user loader with `FTP_PASSWORD`")
 
 

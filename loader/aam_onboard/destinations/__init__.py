@@ -79,7 +79,7 @@ class Destination(Protocol):
     name: str
     abilities: Abilities
 
-    def check(self) -> None:
+    def reach(self) -> None:
         """Reach it and log in; DeliveryError or ConfigError with one clear line else."""
 
     def uri(self, key: str) -> str:

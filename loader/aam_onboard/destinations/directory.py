@@ -41,10 +41,10 @@ class Directory:
         self.name = name
         self._root = settings.path.absolute()
 
-    def check(self) -> None:
+    def reach(self) -> None:
         """Create the folder when it is missing, and a file in it."""
         trial = self._root / f".{os.getpid()}.part"
-        with self._told(self._root):
+        with self._our_errors(self._root):
             make_private_folder(self._root)
             os.close(os.open(trial, os.O_CREAT | os.O_WRONLY, 0o600))
             trial.unlink()
@@ -56,7 +56,7 @@ class Directory:
     def put(self, part: Part, key: str, on_bytes: Callable[[int], None] | None = None) -> Stored:
         """On one file system the file gets a second name, no byte moves; else it is copied and read back."""
         target = self._path(key)
-        with self._told(target):
+        with self._our_errors(target):
             present = self._present(target, part)
             if present is None:
                 check_part(part)
@@ -72,13 +72,13 @@ class Directory:
     def head(self, key: str) -> Stored | None:
         """Reads the whole file, for its SHA-256."""
         path = self._path(key)
-        with self._told(path, CannotListError):
+        with self._our_errors(path, CannotListError):
             return self._stored(path, sha256_of(path)) if path.is_file() else None
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """In the order of the keys."""
         folder = self._root / prefix.rpartition("/")[0]
-        with self._told(folder, CannotListError):
+        with self._our_errors(folder, CannotListError):
             paths = [Path(place, name) for place, _, names in _walk(folder) for name in names]
             for path in sorted(path for path in paths if path.is_file()):
                 if is_temporary_name(path.name) or not self._key(path).startswith(prefix):
@@ -89,7 +89,7 @@ class Directory:
     def delete(self, key: str) -> None:
         """Folders stay."""
         path = self._path(key)
-        with self._told(path):
+        with self._our_errors(path):
             path.unlink(missing_ok=True)
             if path.parent.is_dir():
                 for other in path.parent.iterdir():
@@ -126,7 +126,7 @@ class Directory:
         )
 
     @contextmanager
-    def _told(self, path: Path, kind: type[DeliveryError] = DeliveryError) -> Iterator[None]:
+    def _our_errors(self, path: Path, kind: type[DeliveryError] = DeliveryError) -> Iterator[None]:
         try:
             yield
         except OSError as error:

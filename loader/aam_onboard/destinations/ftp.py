@@ -81,7 +81,7 @@ class _FtpSession:
         self._binary = False
         self._ftp = self._client()
         try:
-            with _told("let us in"):
+            with _our_errors("let us in"):
                 self._connect(where)
                 try:
                     self._ftp.login(settings.user, self._password)
@@ -128,7 +128,7 @@ class _FtpSession:
             raise ServerFault(f"the server can't be reached ({reason(error)}); check {check}") from error
 
     def size(self, path: str) -> int | None:
-        with _told(f"tell the size of {path}"):
+        with _our_errors(f"tell the size of {path}"):
             self._be_binary()
             try:
                 answer = self._ftp.sendcmd(f"SIZE {path}")
@@ -142,7 +142,7 @@ class _FtpSession:
         return next((entry.bytes for entry in self.entries(folder or ".") if entry.name == name), None)
 
     def send(self, source: Path, path: str, offset: int, on_bytes: OnBytes) -> None:
-        with _told(f"write {path}"):
+        with _our_errors(f"write {path}"):
             connection = self._append(path, offset) if offset else self._transfer(f"STOR {path}")
             sent = 0
             try:
@@ -186,7 +186,7 @@ class _FtpSession:
         self._begin()
 
     def read(self, path: str, offset: int) -> Iterator[bytes]:
-        with _told(f"read {path}"):
+        with _our_errors(f"read {path}"):
             connection = self._transfer(f"RETR {path}", offset)
             complete = False
             try:
@@ -204,11 +204,11 @@ class _FtpSession:
                         self._ftp.voidresp()
 
     def rename(self, path: str, new_path: str) -> None:
-        with _told(f"rename {path} to {new_path}"):
+        with _our_errors(f"rename {path} to {new_path}"):
             self._ftp.rename(path, new_path)
 
     def remove(self, path: str) -> None:
-        with _told(f"remove {path}"):
+        with _our_errors(f"remove {path}"):
             try:
                 self._ftp.delete(path)
             except ftplib.error_perm:
@@ -216,7 +216,7 @@ class _FtpSession:
                     raise
 
     def has_folder(self, path: str) -> bool:
-        with _told(f"enter folder {path}"):
+        with _our_errors(f"enter folder {path}"):
             here = self._ftp.pwd()
             try:
                 self._ftp.cwd(path)
@@ -226,7 +226,7 @@ class _FtpSession:
             return True
 
     def make_folder(self, path: str) -> None:
-        with _told(f"create folder {path}"):
+        with _our_errors(f"create folder {path}"):
             try:
                 self._ftp.mkd(path)
             except ftplib.error_perm:
@@ -235,7 +235,7 @@ class _FtpSession:
                     raise
 
     def entries(self, folder: str) -> list[Entry]:
-        with _told(f"list {folder}"):
+        with _our_errors(f"list {folder}"):
             here = self._ftp.pwd()
             try:
                 self._ftp.cwd(folder)
@@ -287,7 +287,7 @@ class _FtpSession:
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _our_errors(what: str) -> Iterator[None]:
     """Sort what ftplib raises: did the connection break, or did the server say no?"""
     try:
         yield

@@ -108,7 +108,7 @@ class Remote:
         self._idle: list[Session] = []
         self._lock = threading.Lock()
 
-    def check(self) -> None:
+    def reach(self) -> None:
         """Connect, log in, enter `directory`. Whether files may be written shows only when they are."""
         folder = self._settings.directory or "."
         if not self._try(lambda session: session.has_folder(folder), self._server()):

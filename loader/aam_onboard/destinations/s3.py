@@ -43,10 +43,10 @@ class S3:
         self._lock = threading.Lock()
         self._made: S3Client | None = None
 
-    def check(self) -> None:
+    def reach(self) -> None:
         """Log in and see the bucket. Whether the credentials may write shows only when they do."""
         prefix = f"{self._settings.partner_name}/"
-        with self._told(f"s3://{self._settings.bucket}", denied=""):
+        with self._our_errors(f"s3://{self._settings.bucket}", denied=""):
             self._client.list_objects_v2(Bucket=self._settings.bucket, Prefix=prefix, MaxKeys=1)
 
     def uri(self, key: str) -> str:
@@ -100,7 +100,7 @@ class S3:
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """In the order of the keys."""
-        with self._told(f"s3://{self._settings.bucket}/{prefix}", listing=True):
+        with self._our_errors(f"s3://{self._settings.bucket}/{prefix}", listing=True):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._settings.bucket, Prefix=prefix
             )
@@ -111,7 +111,7 @@ class S3:
 
     def delete(self, key: str) -> None:
         """Also aborts the uploads of this key that were never completed, where that is allowed."""
-        with self._told(self.uri(key)):
+        with self._our_errors(self.uri(key)):
             self._client.delete_object(Bucket=self._settings.bucket, Key=key)
         with suppress(AamError):
             self.abort_orphans(key)
@@ -122,7 +122,7 @@ class S3:
         A killed process leaves them, invisible and paid for. Nobody else may be uploading there meanwhile.
         """
         aborted = 0
-        with self._told(f"s3://{self._settings.bucket}/{prefix}"):
+        with self._our_errors(f"s3://{self._settings.bucket}/{prefix}"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self._settings.bucket, Prefix=prefix
             )
@@ -136,7 +136,7 @@ class S3:
 
     def clock(self) -> datetime | None:
         """By the header `Date` of an answer."""
-        with self._told(f"s3://{self._settings.bucket}"):
+        with self._our_errors(f"s3://{self._settings.bucket}"):
             found = self._client.list_objects_v2(
                 Bucket=self._settings.bucket, Prefix=f"{self._settings.partner_name}/", MaxKeys=1
             )
@@ -162,7 +162,7 @@ class S3:
         from botocore.exceptions import ClientError
 
         # S3 answers 403 for what is not there to those who may not list the bucket.
-        with self._told(self.uri(key), denied, listing=True):
+        with self._our_errors(self.uri(key), denied, listing=True):
             try:
                 return self._client.head_object(Bucket=self._settings.bucket, Key=key, ChecksumMode="ENABLED")
             except ClientError as error:
@@ -171,7 +171,7 @@ class S3:
         return None
 
     def _difference(self, found: HeadObjectOutputTypeDef, part: Part, uri: str) -> str | None:
-        with self._told(uri):  # some proofs read the file again
+        with self._our_errors(uri):  # some proofs read the file again
             return difference(found, part, self._settings.part_size)
 
     def _upload(self, part: Part, key: str, on_bytes: OnBytes | None) -> None:
@@ -190,13 +190,13 @@ class S3:
             max_concurrency=settings.max_concurrency,
             preferred_transfer_client="classic",
         )
-        with self._told(self.uri(key)), create_transfer_manager(self._client, config) as manager:
+        with self._our_errors(self.uri(key)), create_transfer_manager(self._client, config) as manager:
             manager.upload(
                 str(part.path), settings.bucket, key, _extra_arguments(settings, part), [Progress()]
             ).result()
 
     @contextmanager
-    def _told(self, uri: str, denied: str | None = None, listing: bool = False) -> Iterator[None]:
+    def _our_errors(self, uri: str, denied: str | None = None, listing: bool = False) -> Iterator[None]:
         """Turn what boto3 raises into one clear line.
 
         `denied`: what to say of a lack of rights, in place of the usual; empty passes over it.

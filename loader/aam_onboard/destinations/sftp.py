@@ -59,7 +59,7 @@ class _SftpSession:
         elif password is None:
             self._agent, keys = _keys_of_agent(name)
         try:
-            with _told(f"output `{name}`", None):
+            with _our_errors(f"output `{name}`", None):
                 self._log_in(name, settings, keys, password, _asking_for(known))
                 self._sftp = self._client.open_sftp()
                 channel = self._sftp.get_channel()
@@ -200,12 +200,12 @@ class _SftpSession:
 
     @contextmanager
     def _doing(self, what: str) -> Iterator[None]:
-        with _told(what, self):
+        with _our_errors(what, self):
             yield
 
 
 @contextmanager
-def _told(what: str, session: _SftpSession | None) -> Iterator[None]:
+def _our_errors(what: str, session: _SftpSession | None) -> Iterator[None]:
     """Sort what paramiko raises: did the connection break, or did the server say no?"""
     import paramiko
 
