@@ -20,49 +20,56 @@
             {%- endif %}
         {%- endfor %}
     {%- endfor %}
-    {%- set given = {'relation': ref('checked_id_rows'), 'condition': 'reason is null', 'is_given': 1} %}
-    {%- set delivered = {
-        'relation': ref('delivered_id_lines'),
-        'condition': 'destination = ' ~ aam_onboard.text_literal(var('destination')),
-        'is_given': 0,
-    } %}
-    {%- for name, reason, most, holder, held, held_of in limited %}
+    select
+        limited.kind,
+        limited.reason,
+        limited.most,
+        split_part(id_rows.ids, chr(9), limited.holder_place) as holder,
+        limited.held_dpid || '/' || split_part(id_rows.ids, chr(9), limited.held_place) as held,
+        id_rows.id_sync,
+        id_rows.ids,
+        id_rows.newest_at,
+        id_rows.is_given,
+        1 - id_rows.is_given as is_delivered
+    from (
+        select
+            id_sync,
+            ids,
+            newest_at,
+            1 as is_given
+        from {{ ref('checked_id_rows') }}
+        where reason is null
+        union all
+        select
+            id_sync,
+            ids,
+            newest_at,
+            0 as is_given
+        from {{ ref('delivered_id_lines') }}
+        where destination = {{ aam_onboard.text_literal(var('destination')) }}
+    ) as id_rows
+    inner join (
+        {%- for name, reason, most, holder, held, held_of in limited %}
         {%- set kind = [reason, holder.dpid, held_of] %}
         {%- if kind not in kinds %}{% do kinds.append(kind) %}{% endif %}
-        {%- for rows in [given, delivered] %}
-    select
-        {{ kinds.index(kind) }} as kind,
-        '{{ reason }}' as reason,
-        {{ most }} as most,
-        split_part(ids, chr(9), {{ holder.place }}) as holder,
-        '{{ held.dpid }}/' || split_part(ids, chr(9), {{ held.place }}) as held,
-        id_sync,
-        ids,
-        newest_at,
-        {{ rows.is_given }} as is_given,
-        {{ 1 - rows.is_given }} as is_delivered
-    from {{ rows.relation }}
-    where {{ rows.condition }} and id_sync = {{ aam_onboard.text_literal(name) }}
-            {%- if not loop.last %}
-    union all
-            {%- endif %}
+        select
+            {{ aam_onboard.text_literal(name) }} as id_sync,
+            {{ kinds.index(kind) }} as kind,
+            '{{ reason }}' as reason,
+            {{ most }} as most,
+            {{ holder.place }} as holder_place,
+            {{ held.place }} as held_place,
+            '{{ held.dpid }}' as held_dpid
+        union all
         {%- endfor %}
-        {%- if not loop.last %}
-    union all
-        {%- endif %}
-    {%- else %}
-    select
-        0 as kind,
-        reason,
-        0 as most,
-        '' as holder,
-        '' as held,
-        id_sync,
-        ids,
-        newest_at,
-        0 as is_given,
-        0 as is_delivered
-    from {{ ref('checked_id_rows') }}
-    where false
-    {%- endfor %}
+        select
+            'none' as id_sync,
+            0 as kind,
+            '' as reason,
+            0 as most,
+            1 as holder_place,
+            1 as held_place,
+            '' as held_dpid
+        where false
+    ) as limited on id_rows.id_sync = limited.id_sync
 {%- endmacro %}

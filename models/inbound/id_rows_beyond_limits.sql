@@ -3,12 +3,13 @@
 -- and an older one is kept back. Of equals, those that the destination has and the model still gives stay first.
 {{ config(pre_hook="{{ prefer_hashing() }}") }}
 with holders as (
-    -- hardly any; a pair that is both given and delivered counts twice here, and once below
+    -- hardly any; a pair that is both given and delivered counts twice here, and once below, where holders are told
+    -- apart that have one hash
     select
         kind,
-        holder
+        {{ text_hash('holder') }} as holder_hash
     from ({{ id_pairs() }}) as pairs
-    group by kind, holder
+    group by kind, {{ text_hash('holder') }}
     having count(*) > max(most)
 ),
 
@@ -22,7 +23,7 @@ held_ids as (
         max(pairs.is_given) as is_given,
         max(pairs.is_delivered) as is_delivered
     from ({{ id_pairs() }}) as pairs
-    inner join holders on pairs.kind = holders.kind and pairs.holder = holders.holder
+    inner join holders on pairs.kind = holders.kind and {{ text_hash('pairs.holder') }} = holders.holder_hash
     group by pairs.kind, pairs.holder, pairs.held
 ),
 
