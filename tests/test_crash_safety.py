@@ -432,6 +432,29 @@ def test_a_batch_forgotten_at_the_last_moment_is_not_sent(workspace: Prepare) ->
     assert (project.out(), project.sql("select count(*) from aam_state.delivery_events")) == (files, events)
 
 
+def test_who_tidies_a_table_up_is_waited_for(postgres_workspace: Prepare) -> None:
+    """PostgreSQL's autovacuum comes after a large build, with such a lock until somebody else wants one."""
+    import psycopg2
+
+    project = postgres_workspace("built")
+    place = {"host": project.environment["AAM_PG_HOST"], "dbname": project.environment["AAM_PG_DATABASE"]}
+    vacuum, looking = (psycopg2.connect(user="postgres", **place) for _ in range(2))
+    looking.autocommit = True
+    with vacuum.cursor() as tidy, looking.cursor() as look:
+        tidy.execute("lock table aam_state.user_ledger in share update exclusive mode")
+        delivery = project.start("deliver", *NO_CHECK)
+        waiting = 0
+        while not waiting:
+            assert delivery.poll() is None
+            look.execute("select count(*), pg_sleep(0.05) from pg_locks where not granted")
+            [(waiting, _)] = look.fetchall()
+        vacuum.rollback()
+    _, err = delivery.communicate()
+    assert delivery.returncode == 0, err
+    vacuum.close()
+    looking.close()
+
+
 def test_a_dbt_at_work_beside_a_delivery(postgres_workspace: Prepare) -> None:
     """A build by hand takes no lock of ours: its moments are told from a build that was broken off."""
     import psycopg2

@@ -105,8 +105,10 @@ class PostgresWarehouse(Warehouse):
             yield from cursor.fetch_record_batch()
 
     def hold(self, tables: Sequence[str]) -> None:
-        """See Warehouse."""
-        self.execute(f"lock table {', '.join(tables)} in share mode nowait")
+        """See Warehouse. After a large build PostgreSQL tidies the tables up; it gives way to us within a second."""
+        self.execute("set local lock_timeout = '5s'")
+        self.execute(f"lock table {', '.join(tables)} in share mode")
+        self.execute("set local lock_timeout = 0")
 
     def builder(self) -> str | None:
         """See Warehouse: by the application name that dbt gives its connections, of which it has none at moments."""
