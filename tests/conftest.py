@@ -3,6 +3,7 @@
 Building takes dbt ten seconds, so each state of the project is made once a session and copied.
 """
 
+import contextlib
 import gzip
 import json
 import os
@@ -175,6 +176,10 @@ class Workspace:
         content = yaml.safe_load(path.read_text())
         content["outputs"][name] = {"partner_name": "demo_partner", **settings}
         path.write_text(yaml.safe_dump(content, sort_keys=False))
+        if self.engine == "postgres" or (self.root / "warehouse.duckdb").exists():
+            # what a prepared stage has delivered counts as delivered there
+            with contextlib.suppress(Exception):
+                self.sql(f"update aam_state.deliveries set place = null where destination = '{name}'")
 
     def out(self) -> list[Path]:
         """Every file in the local destination, whatever its name."""
@@ -272,9 +277,11 @@ def feed_of(name: str) -> str:
     return "crm_traits"
 
 
-def process(held: dict[str, set[tuple[str, ...]]], name: str, lines: Sequence[str]) -> None:
-    """Read a file as Audience Manager would: change what it holds of each user."""
-    signals = held.setdefault(feed_of(name), set())
+def process(
+    held: dict[str, set[tuple[str, ...]]], name: str, lines: Sequence[str], place: str | None = None
+) -> None:
+    """Read a file as Audience Manager would: change what it holds of each user. `place`: else the demo's feed."""
+    signals = held.setdefault(place or feed_of(name), set())
     if not name.startswith("ftp_dpm_"):
         signals.update((line,) for line in lines)
         return

@@ -236,16 +236,19 @@ def test_maps_may_be_empty_alone_and_together(outbox: Outbox, empty: dict[str, A
 
 def test_a_project_with_nothing_to_send(workspace: Prepare) -> None:
     """Nor with traits: the taxonomy is a heading alone."""
-    project = workspace("delivered")
+    project = workspace("built")
     project.vars(lambda v: v.update(feeds={}, id_syncs={"crm_id_sync": v["id_syncs"]["crm_id_sync"]}))
     for model in (project.root / "models" / "feeds").glob("*_traits.sql"):
         model.write_text("select null as user_id, null as signal_key, null as signal_value where false")
     traits: Path = project.root / "seeds" / "traits.csv"
     traits.write_text(traits.read_text().splitlines()[0] + "\n")
+    assert [delivery["feed"] for delivery in project.run()] == ["crm_id_sync"]
     assert project.run() == []
     project.vars(
         lambda v: v.update(dict.fromkeys(("feeds", "id_syncs", "id_sync_pixels", "data_sources", "guards")))
     )
+    assert "crm_id_sync" in project.refused(3, "run", "-q")
+    project.ok("retire", "crm_id_sync", "-q")
     assert project.run() == []
     assert project.ok("plan", "--json").json["feeds"] == []
-    assert len(project.ok("status", "--json").json["deliveries"]) == 7
+    assert len(project.ok("status", "--json").json["deliveries"]) == 1

@@ -274,7 +274,7 @@ with opened(place, Options(check=False)) as run:
     assert deliver(run, ["crm_traits"]).exit_code == 0
     [batch] = state.read_batches(run.warehouse, run.project, ["crm_traits"])
     for _ in range(3):
-        state.begin(run.warehouse, run.project, batch, file_root(run, batch), forced=False)
+        state.begin(run.warehouse, run.project, batch, file_root(run, batch), place=run.place, forced=False)
     print(*[d.file_root for d in state.read_deliveries(run.warehouse, run.project)], sep="\\n")
 """
     done = project.python(script)

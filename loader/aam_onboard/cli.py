@@ -200,6 +200,7 @@ def plan(
     from aam_onboard import state
     from aam_onboard.plan import make_plan
     from aam_onboard.run import find_place, located, looking
+    from aam_onboard.strays import find_strays
 
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
@@ -211,10 +212,11 @@ def plan(
         plans = make_plan(warehouse, place.project, feeds, full=full)
         samples = state.rejected_samples(warehouse, place.project, rejected) if rejected else []
         mismatches = state.id_mismatches(warehouse, place.project)
+        strays = find_strays(warehouse, place.project, place.destination_name)
     if rejected is not None:
         output.show_rejected(place.project.rules, rejected, samples, as_json)
     else:
-        output.show_plan(place.project, plans, mismatches, as_json)
+        output.show_plan(place.project, plans, mismatches, strays, as_json)
 
 
 @app.command()
@@ -256,6 +258,87 @@ def deliver(
 
 
 @app.command()
+def why(
+    feed: Annotated[str, typer.Argument(metavar="FEED", help="A feed or ID sync, one of before too.")],
+    user_id: Annotated[str, typer.Argument(metavar="USER_ID", help="The ID as a file writes it.")],
+    project_dir: ProjectDir = Path(),
+    target: Target = None,
+    variables: Vars = "{}",
+    as_json: Json = False,
+) -> None:
+    """Tell what is known of one user. What the model says, what was sent, in which files, what was kept back and why.
+
+    Example: aam why crm_traits 00021
+    """
+    from aam_onboard.run import find_place, located, looking
+    from aam_onboard.why import why as ask
+
+    place = located(find_place(project_dir, target, None, _variables(variables)))
+    with looking(place) as warehouse:
+        answer = ask(warehouse, place.project, feed, user_id)
+    output.show_answer(place.project.rules, answer, as_json)
+
+
+@app.command()
+def retire(
+    feed: Annotated[
+        str, typer.Argument(metavar="FEED", help="A feed or ID sync that the project no longer has so.")
+    ],
+    project_dir: ProjectDir = Path(),
+    target: Target = None,
+    to: To = None,
+    check: Check = None,
+    variables: Vars = "{}",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Without dbt's own output.")] = False,
+    as_json: Json = False,
+    log_format: LogFormat = output.LogFormat.text,
+) -> None:
+    """Withdraw all that a feed has sent. For one that was removed, or that other data sources have now.
+
+    Example: aam retire crm_traits
+    """
+    output.start_logging(log_format)
+    from aam_onboard.run import find_place
+    from aam_onboard.run import retire as retire_feed
+
+    place = find_place(project_dir, target, to, _variables(variables))
+    with output.progress() as on_progress:
+        stray, result = retire_feed(place, feed, check, on_progress=on_progress, quiet=quiet)
+    output.show_result(result, as_json)
+    if not result.errors and not as_json:
+        output.say(
+            f"{feed} is retired: of {stray.users:,} {stray.what} under {stray.identity}, nothing is ours any more."
+        )
+    _end(result, None)
+
+
+@app.command()
+def rename(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The name under which it was sent.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Its name in dbt_project.yml.")],
+    project_dir: ProjectDir = Path(),
+    target: Target = None,
+    outputs: Annotated[
+        bool, typer.Option("--to", help="OLD and NEW are outputs of destinations.yml, the same place.")
+    ] = False,
+    variables: Vars = "{}",
+) -> None:
+    """Let what a feed or output has go on under its new name. Nothing is sent.
+
+    Example: aam rename crm_traits loyalty_traits
+    """
+    from aam_onboard.run import find_place, rename_output
+    from aam_onboard.run import rename as rename_feed
+
+    if outputs:
+        where = rename_output(find_place(project_dir, target, new, _variables(variables)), old)
+        output.say(f"What was delivered to {old} is what {new} has, {where}.")
+        return
+    stray = rename_feed(find_place(project_dir, target, None, _variables(variables)), old, new)
+    output.say(f"{new} goes on where {old} was: {stray.users:,} {stray.what} under {stray.identity}.")
+
+
+@app.command()
 def status(
     project_dir: ProjectDir = Path(),
     select: Select = None,
@@ -280,7 +363,16 @@ def status(
     from aam_onboard.warehouse import beside_others
 
     place = find_place(project_dir, target, to, _variables(variables))
-    feeds = place.project.select(select)
+
+    def of_old() -> list[str]:
+        try:
+            there = located(place)
+            with looking(there) as warehouse:
+                return state.names_of_old(warehouse, there.project)
+        except AamError:  # nothing is built yet, or can't be asked
+            return []
+
+    feeds = place.project.select(select, also=of_old)
     place = located(place)
     if refresh:
         with beside_others(place.warehouse), opened(place, Options()) as reached:
@@ -458,8 +550,10 @@ def _variables(text: str) -> dict[str, object]:
     return found
 
 
-def _end(result: RunResult, as_json: bool) -> None:
-    output.show_result(result, as_json)
+def _end(result: RunResult, as_json: bool | None) -> None:
+    """Show the result (None: that was done), tell its errors, and exit with its code."""
+    if as_json is not None:
+        output.show_result(result, as_json)
     for error in result.errors:
         output.complain(str(error))
     sys.exit(result.exit_code)

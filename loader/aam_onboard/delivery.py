@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aam_onboard import state
+from aam_onboard import state, strays
 from aam_onboard.destinations import CannotListError, Stored
 from aam_onboard.errors import AamError, ConfigError, DeliveryError, GuardError
 from aam_onboard.export import (
@@ -54,6 +54,7 @@ def deliver(run: Run, feeds: Sequence[str]) -> RunResult:
     result = finish_open(run, feeds)
     stopped = {error.feed for error in result.errors if isinstance(error, FeedError)}
     try:
+        strays.require_none(run)
         batches = state.read_batches(run.warehouse, run.project, feeds)
         _require_built_for(run, batches)
         state.require_whole_build(run.warehouse, run.project, batches)
@@ -139,6 +140,8 @@ def _deliver_batch(run: Run, batch: Batch, reasons: Mapping[str, int], result: R
             f" or send it with --force-feed {batch.feed}"
         )
     if not batch.lines:
+        if run.project.vars.retired:
+            return None
         why = why_nothing_is_sent(run.project, batch, reasons)
         if why:
             log.warning("%s", f"feed {batch.feed}: {why}")
@@ -146,7 +149,9 @@ def _deliver_batch(run: Run, batch: Batch, reasons: Mapping[str, int], result: R
         return None
     if last:
         forced = mind_the_order(run, last, batch) or forced
-    delivery = state.begin(run.warehouse, run.project, batch, file_root(run, batch), forced=forced)
+    delivery = state.begin(
+        run.warehouse, run.project, batch, file_root(run, batch), place=run.place, forced=forced
+    )
     log.info(
         "exporting",
         extra={"fields": {"delivery": delivery.delivery_id, "feed": batch.feed, "lines": batch.lines}},
@@ -328,7 +333,8 @@ def _still_built(run: Run, delivery: Delivery) -> bool:
         [batch] = state.read_batches(run.warehouse, run.project, [delivery.feed])
     except ConfigError:
         return False  # the last build did not know the feed
-    return batch.batch_id == delivery.batch_id
+    today = tuple(run.project.dpids_of(delivery.feed))
+    return batch.batch_id == delivery.batch_id and strays.dpids_of(delivery) in (None, today)
 
 
 def _give_up(run: Run, delivery: Delivery, reason: str) -> None:

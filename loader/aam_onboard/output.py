@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from aam_onboard.rules import Rules
     from aam_onboard.running import Outcome, RunResult
     from aam_onboard.state import Delivery, DeliveryFile
+    from aam_onboard.strays import Stray
+    from aam_onboard.why import Answer
 
 
 class LogFormat(str, Enum):
@@ -306,11 +308,19 @@ def show_findings(findings: Iterable[Finding], as_json: bool) -> bool:
 
 
 def show_plan(
-    project: Project, plans: list[FeedPlan], mismatches: list[dict[str, Any]], as_json: bool
+    project: Project,
+    plans: list[FeedPlan],
+    mismatches: list[dict[str, Any]],
+    strays: list[Stray],
+    as_json: bool,
 ) -> None:
-    """The plan: a row a feed, then the rejected rows by reason, then the IDs that match nobody."""
+    """The plan: a row a feed, then the rejected rows by reason, then the IDs that match nobody.
+
+    `strays`: what stops every delivery, and so comes last.
+    """
     if as_json:
-        _print_json({"feeds": [plan.to_json() for plan in plans], "id_mismatches": mismatches})
+        found = {"feeds": [plan.to_json() for plan in plans], "id_mismatches": mismatches}
+        _print_json(found | {"strays": [stray.to_json() for stray in strays]})
         return
     rows = [
         (
@@ -390,6 +400,8 @@ def show_plan(
             numbers=("users", "share"),
             wraps=("data source", "difference"),
         )
+    for stray in strays:
+        say(f"Nothing will be delivered: {stray.says}.")
 
 
 def show_rejected(rules: Rules, feed: str, samples: list[dict[str, Any]], as_json: bool) -> None:
@@ -414,6 +426,60 @@ def show_rejected(rules: Rules, feed: str, samples: list[dict[str, Any]], as_jso
         wraps=("what is wrong",),
         folds=("user_id", "key", "value"),
     )
+
+
+def show_answer(rules: Rules, answer: Answer, as_json: bool) -> None:
+    """What is known of one user: signals with where they are, then the deliveries that named the user."""
+    if as_json:
+        _print_json(answer.to_json())
+        return
+    if not answer.knows:
+        say(f"Nothing is known of {answer.user_id} in feed {answer.feed}.")
+        return
+    there = {
+        (one.signal_key, one.signal_value): "" for one in (*answer.model, *answer.delivered, *answer.possible)
+    }
+    for name, signals in (("may be at", answer.possible), ("at", answer.delivered)):
+        for one in signals:
+            key = one.signal_key, one.signal_value
+            there[key] = f"{there[key]}, {name} {one.destination}".removeprefix(", ")
+    kept_back = {(one.signal_key, one.signal_value): one.reason for one in (*answer.model, *answer.kept_back)}
+    there |= {key: "" for key in kept_back if key not in there}
+    says = {(one.signal_key, one.signal_value) for one in answer.model}
+    rows = [
+        (
+            repr(key),
+            repr(value),
+            "yes" if (key, value) in says else "no",
+            there[key, value] or "nowhere",
+            rules.says(kept_back[key, value] or "") if kept_back.get((key, value)) else "",
+        )
+        for key, value in sorted(there, key=repr)
+    ]
+    _table(
+        f"{answer.user_id} in {answer.feed}",
+        ("key", "value", "in the model", "delivered", "kept back, for"),
+        rows,
+        wraps=("delivered", "kept back, for"),
+        folds=("key", "value"),
+    )
+    if answer.deliveries:
+        _table(
+            "Deliveries that named the user",
+            ("delivery", "began", "status", "added", "removed", "files"),
+            [
+                (
+                    sent.delivery_id,
+                    f"{sent.started_at:%Y-%m-%d %H:%M}",
+                    sent.status,
+                    ", ".join(sent.added),
+                    ", ".join(sent.removed),
+                    [file["name"] for file in sent.files],
+                )
+                for sent in answer.deliveries
+            ],
+            folds=("added", "removed"),
+        )
 
 
 def show_result(result: RunResult, as_json: bool) -> None:

@@ -62,9 +62,10 @@ def keep_relations(
     """Remember what dbt says of all its models: `places` is `<package>.<name>` to schema and table."""
     path = _file(project, target)
     kept = {"made_from": _made_from(project, target, settings), "places": places}
-    with suppress(OSError):  # then dbt is asked again
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(kept), encoding="utf-8")
+    if not project.vars.retired:  # else it is not all
+        with suppress(OSError):  # then dbt is asked again
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(kept), encoding="utf-8")
     return Relations({name: (schema, table) for name, (schema, table) in places.items()})
 
 
@@ -75,9 +76,8 @@ def _file(project: Project, target: str) -> Path:
 def _made_from(project: Project, target: str, settings: DuckDBSettings | PostgresSettings) -> str:
     """A digest of all that dbt makes names from."""
     digest = hashlib.sha256()
-    parts: Iterator[object] = iter(
-        (target, settings.type, settings.schema_name, sorted(project.given_vars.items()), package_root())
-    )
+    given = sorted((name, value) for name, value in project.given_vars.items() if name != "retired")
+    parts: Iterator[object] = iter((target, settings.type, settings.schema_name, given, package_root()))
     for part in parts:
         digest.update(f"{part}\n".encode(errors="surrogateescape"))
     # by names within the project, so that it is the same one wherever it lies and however it is called

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aam_onboard import state
+from aam_onboard import state, strays
 from aam_onboard.build import dbt_build, dbt_places, dbt_started, dbt_state
 from aam_onboard.config import (
     DuckDBSettings,
@@ -21,7 +21,7 @@ from aam_onboard.config import (
 from aam_onboard.delivery import deliver, finish_open
 from aam_onboard.destinations import Destination, DestinationSettings, load_destination, open_destination
 from aam_onboard.encryption import Encryption, prepare_encryption
-from aam_onboard.errors import AamError, ConfigError
+from aam_onboard.errors import AamError, ConfigError, GuardError
 from aam_onboard.package import require_package
 from aam_onboard.relations import Relations, keep_relations, kept_relations
 from aam_onboard.running import FeedError, Options, Run, RunResult
@@ -151,12 +151,16 @@ def build_and_deliver(
         dbt_started(place.project, place.warehouse.type) as dbt,
     ):
         before = _finish_before_build(place, feeds, options)
+        if any(isinstance(error, GuardError) for error in before.errors):
+            return before
         stopped = {error.feed for error in before.errors if isinstance(error, FeedError)}
         try:
             places = dbt_build(place.project, place.target, build_vars, dbt, quiet=quiet)
             place = _with(place, keep_relations(place.project, place.target, place.warehouse, places))
             with opened(place, options) as run:
                 result = deliver(run, [feed for feed in feeds if feed not in stopped])
+                if place.project.vars.retired and not result.errors:
+                    strays.close_retired(run.warehouse, place.project, place.destination_name, feeds)
                 sweep_spool(run)
         except AamError as error:
             result = RunResult(errors=[error])
@@ -196,11 +200,61 @@ def _finish_before_build(place: Place, feeds: list[str], options: Options) -> Ru
         if not state.is_built(run.warehouse, place.project):
             return RunResult()
         if not state.is_earlier(run.warehouse, place.project):
-            return finish_open(run, feeds)
+            return _finished(run, feeds)
     log.info("bringing the state to version %d", state.VERSION)
     dbt_state(place.project, place.target, place.warehouse.type)
     with opened(place, options) as run:
-        return finish_open(run, feeds)
+        return _finished(run, feeds)
+
+
+def _finished(run: Run, feeds: list[str]) -> RunResult:
+    """What is open is finished; an error is in it when what lies at the destination forbids to build anew."""
+    result = finish_open(run, feeds)
+    try:
+        strays.require_none(run)
+    except GuardError as error:
+        result.errors.append(error)
+    return result
+
+
+def retire(
+    place: Place, feed: str, check: bool | None, *, on_progress: Any, quiet: bool
+) -> tuple[strays.Stray, RunResult]:
+    """`aam retire`: withdraw all that a feed of before has sent; what of an ID sync is there is forgotten here alone.
+
+    Raises ConfigError for a feed that the project has as it was sent, and for one that has nothing there.
+    """
+    require_own_target(place)
+    place = located(place)
+    with looking(place) as warehouse:
+        state.require_build(warehouse, place.project)
+        stray = strays.stray_of(warehouse, place.project, place.destination_name, feed)
+    if stray.last.kind == "id_sync":
+        with locked(place, [feed], Options()) as run:
+            state.forget_sent(run.warehouse, place.project, place.destination_name, feed)
+        return stray, RunResult()
+    variables = {**place.project.given_vars, **strays.as_retired(place.project, stray)}
+    again = find_place(place.project.root, place.target, place.destination_name, variables)
+    options = Options(check=check, force=True, on_progress=on_progress)
+    return stray, build_and_deliver(again, [feed], options, quiet=quiet)
+
+
+def rename_output(place: Place, old: str) -> str:
+    """`aam rename --to`: what an output has is what the chosen one has; where that is. Raises ConfigError."""
+    place = located(place)
+    with lock_feeds(place.target, place.warehouse, place.project.feed_names), opened(place, Options()) as run:
+        state.require_build(run.warehouse, place.project)
+        strays.rename_output(run, old)
+        return run.place
+
+
+def rename(place: Place, old: str, new: str) -> strays.Stray:
+    """`aam rename`: what was sent under one name goes on under another. Raises ConfigError where they do not fit."""
+    place = located(place)
+    feeds = [*place.project.feed_names, old]
+    with lock_feeds(place.target, place.warehouse, feeds), opened(place, Options()) as run:
+        state.require_build(run.warehouse, place.project)
+        return strays.rename(run.warehouse, place.project, old, new)
 
 
 @contextmanager

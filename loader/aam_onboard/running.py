@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from aam_onboard.destinations import place_of
 from aam_onboard.errors import AamError
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ class Run:
     settings: DestinationSettings
     encryption: Encryption | None = None
     options: Options = field(default_factory=Options)
+
+    @property
+    def place(self) -> str:
+        """Where the destination is, as the state knows it again."""
+        return place_of(self.settings, self.project.root)
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class Delivery:
     started_at: datetime
     changed_at: datetime
     holder: str
+    id_type: str | None = None
+    place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -374,6 +376,83 @@ def last_delivered(warehouse: Warehouse, project: Project, destination: str, fee
     return found[0] if found else None
 
 
+def last_sent(warehouse: Warehouse, project: Project, destination: str) -> list[Delivery]:
+    """The last delivery of each name that may have left something at the destination, in the order of their names."""
+    rows = warehouse.rows(
+        f"select {_columns(Delivery)} from (select deliveries.*, row_number() over"
+        f" (partition by feed order by started_at desc nulls last, {_by_bytes('delivery_id')}) as latest"
+        f" from {table(project, 'deliveries')} as deliveries"
+        " where destination = $1 and (status <> 'abandoned' or uncertain)) as sent"
+        f" where latest = 1 order by {_by_bytes('feed')}",
+        [destination],
+    )
+    return [Delivery(**row) for row in rows]
+
+
+def names_of_old(warehouse: Warehouse, project: Project) -> list[str]:
+    """Every name that deliveries have, of whatever destination and time."""
+    names = f"select distinct feed from {table(project, 'deliveries')}"
+    return [
+        row["feed"]
+        for row in warehouse.rows(f"select feed from ({names}) as names order by {_by_bytes('feed')}")
+    ]
+
+
+def users_there(warehouse: Warehouse, project: Project, last: Delivery) -> int:
+    """Of how many users (of an ID sync, rows) something of a feed lies, or may lie, at the destination."""
+    if last.kind == "data":
+        ledger, feed, user = "user_ledger", "feed", "user_id"
+        # rows of users without a signal are kept for a while
+        there = "signals <> '' or possible is not null or (status <> 'delivered' and removed <> '')"
+    else:
+        ledger, feed, user, there = "id_ledger", "id_sync", "ids", "true"
+    [row] = warehouse.rows(
+        "select count(*) as n from (select ledger.*, deliveries.status, row_number() over"
+        f" (partition by ledger.{user} order by deliveries.started_at desc nulls last) as place"
+        f" from {table(project, ledger)} as ledger inner join {table(project, 'deliveries')} as deliveries"
+        f" on ledger.{feed} = deliveries.feed and ledger.batch_id = deliveries.batch_id"
+        " where deliveries.feed = $1 and deliveries.destination = $2"
+        f" and (deliveries.status <> 'abandoned' or deliveries.uncertain)) as latest where place = 1 and ({there})",
+        [last.feed, last.destination],
+    )
+    return int(row["n"])
+
+
+def forget_sent(warehouse: Warehouse, project: Project, destination: str, feed: str) -> None:
+    """Let the state know no more what a feed or ID sync has at a destination; its deliveries stay as history."""
+    of_destination = (
+        f"select batch_id from {table(project, 'deliveries')} where feed = $1 and destination = $2"
+    )
+    with warehouse.transaction():
+        for ledger, name in (("user_ledger", "feed"), ("id_ledger", "id_sync")):
+            warehouse.execute(
+                f"delete from {table(project, ledger)} where {name} = $1 and batch_id in ({of_destination})",
+                [feed, destination],
+            )
+
+
+def rename_feed(warehouse: Warehouse, project: Project, old: str, new: str) -> None:
+    """Write down all that a feed or ID sync has sent, to whatever destination, under another name."""
+    with warehouse.transaction():
+        for name, column in (
+            ("deliveries", "feed"),
+            ("delivery_events", "feed"),
+            ("user_ledger", "feed"),
+            ("id_ledger", "id_sync"),
+        ):
+            warehouse.execute(
+                f"update {table(project, name)} set {column} = $2 where {column} = $1", [old, new]
+            )
+
+
+def rename_destination(warehouse: Warehouse, project: Project, old: str, new: str, place: str) -> None:
+    """Write down all that one output has as what another one has, or the same one in another place."""
+    warehouse.execute(
+        f"update {table(project, 'deliveries')} set destination = $2, place = $3 where destination = $1",
+        [old, new, place],
+    )
+
+
 def opposite_users(warehouse: Warehouse, project: Project, earlier: Delivery, batch: Batch) -> int:
     """Users whose files must not be processed in the wrong order: this batch turns round what `earlier` said of them.
 
@@ -397,7 +476,13 @@ def opposite_users(warehouse: Warehouse, project: Project, earlier: Delivery, ba
 
 
 def begin(
-    warehouse: Warehouse, project: Project, batch: Batch, file_root: Callable[[int], str], *, forced: bool
+    warehouse: Warehouse,
+    project: Project,
+    batch: Batch,
+    file_root: Callable[[int], str],
+    *,
+    place: str,
+    forced: bool,
 ) -> Delivery:
     """Record a new delivery as `exporting`, and as `uncertain`, so that a build made from now on reckons with it.
 
@@ -430,6 +515,8 @@ def begin(
         started_at=began,
         changed_at=began,
         holder=_holder(),
+        id_type=project.vars.feeds[batch.feed].id_type if batch.kind == "data" else None,
+        place=place,
     )
     with warehouse.transaction():
         # A build forgets batches that never left. Either it sees this delivery, or we see that it did.

@@ -48,7 +48,7 @@
 
 {% macro column_types_of(model_name) %}
     {%- set relation = aam_onboard.own_model(model_name) -%}
-    {%- if not execute -%}{{ return({}) }}{%- endif -%}
+    {%- if not execute or model_name in var('retired') -%}{{ return({}) }}{%- endif -%}
     {%- if relation.is_cte -%}
         {%- if aam_onboard.must_be_right() and model.resource_type != 'unit_test' -%}
             {{ exceptions.raise_compiler_error(

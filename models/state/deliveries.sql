@@ -21,4 +21,6 @@ rejected bigint not null,
 users_total bigint not null, -- users with a signal after this delivery
 started_at timestamp with time zone not null,
 changed_at timestamp with time zone not null,
-holder text not null -- host and process that works on it
+holder text not null, -- host and process that works on it
+id_type text, -- of a feed's IDs, as vars had it; null: not known, or an ID sync
+place text -- where the destination was then; null: not known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,21 +80,29 @@ class Project(BaseModel):
             if name in self.vars.feeds:
                 _prove_overwrites_nobody(self, where, name)
 
-    def select(self, names: list[str] | None, option: str = "--select") -> list[str]:
+    def select(
+        self,
+        names: list[str] | None,
+        option: str = "--select",
+        also: Callable[[], Sequence[str]] = list,
+    ) -> list[str]:
         """The feeds that `option` names, in delivery order; all of them without it.
 
-        Raises ConfigError for a name that is no feed, listing the known ones, and when it names nothing: a variable
-        that is not set must not come to mean all feeds.
+        `also`: names of before, asked for where a name is not known. Raises ConfigError for a name that is no feed,
+        listing the known ones, and when it names nothing: a variable that is not set must not come to mean all feeds.
         """
         if not names:
             return self.feed_names
         wanted = [part for name in names for part in name.replace(",", " ").split()]
         if not wanted:
             raise ConfigError(f"{option} is empty: name a feed, or leave the option out")
+        known = list(self.feed_names)
+        if set(wanted) - set(known):
+            known += [name for name in also() if name not in known]
         for name in wanted:
-            if name not in self.feed_names:
-                raise ConfigError(f"{option} {name}: no such feed; known feeds: {', '.join(self.feed_names)}")
-        return [name for name in self.feed_names if name in wanted]
+            if name not in known:
+                raise ConfigError(f"{option} {name}: no such feed; known feeds: {', '.join(known)}")
+        return [name for name in known if name in wanted]
 
 
 class _ProjectFile(SomeSettings):
@@ -143,6 +151,9 @@ def load_project(root: Path, given: Mapping[str, Any] | None = None) -> Project:
         places={name: found.where for name, found in merged.items()},
         given_vars=dict(given or {}),
     )
+    if project.vars.retired:  # nothing of it need fit today's models and data sources
+        only = {"feeds": project.vars.retired, "id_syncs": {}}
+        return project.model_copy(update={"vars": project.vars.model_copy(update=only)})
     model_files = {path.stem for folder in file.model_paths for path in (root / folder).rglob("*.sql")}
     for feed in project.feed_names:
         if feed not in model_files:

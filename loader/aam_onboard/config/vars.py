@@ -92,6 +92,7 @@ class Vars(Rules):
     feeds: dict[str, Feed] = Field(default={}, description="your feeds by the name of their model")
     id_syncs: dict[str, IdSync] = Field(default={}, description="your ID syncs by the name of their model")
     data_sources: dict[Dpid, DataSource] = Field(default={}, description="your data sources by their DPID")
+    retired: dict[str, Feed] = Field(default={}, description="`aam retire` passes the feed, as it was sent")
     guards: Guards = Field(default=Guards(), description="limits past which a delivery stops and asks")
     on_unprocessed: Literal["warn", "hold"] = Field(
         default="warn",

@@ -20,6 +20,7 @@ from aam_onboard.destinations.settings import (
     SftpSettings,
     load_destination,
     parse_destination,
+    place_of,
 )
 from aam_onboard.errors import DeliveryError
 
@@ -36,6 +37,7 @@ __all__ = [
     "load_destination",
     "open_destination",
     "parse_destination",
+    "place_of",
 ]
 
 

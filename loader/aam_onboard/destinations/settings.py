@@ -253,6 +253,21 @@ class FtpSettings(_Server):
 DestinationSettings = DirectorySettings | S3Settings | SftpSettings | FtpSettings
 
 
+def place_of(settings: DestinationSettings, root: Path) -> str:
+    """Where an output's files go, for the state to know it again: no secret, the same wherever the project lies."""
+    match settings:
+        case DirectorySettings(path=path):
+            inside = path.resolve().is_relative_to(root.resolve())
+            where = path.resolve().relative_to(root.resolve()) if inside else path.resolve()
+            address = f"directory {where}"
+        case S3Settings():
+            address = f"{settings.endpoint_url or 's3:/'}/{settings.bucket}"
+        case SftpSettings() | FtpSettings():
+            folder = settings.directory.strip("/")
+            address = f"{settings.type}://{settings.user}@{settings.host}:{settings.port}/{folder}"
+    return f"{address.rstrip('/')}/{settings.partner_name}"
+
+
 class _Named(BaseModel):
     output: DestinationSettings = Field(discriminator="type")
 

@@ -1,0 +1,287 @@
+"""Feeds that are renamed, removed or pointed elsewhere: nothing wrong stays where they sent it."""
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import SOAK, Stage, Workspace, lines_of, process
+
+from aam_onboard import filenames
+
+Prepare = Callable[[Stage], Workspace]
+LOOSE = {"max_removed": 1, "max_shrink": 1, "max_rejected": 1}
+World = dict[str, set[tuple[str, ...]]]  # what each file series has left, by data sources
+
+
+def received(project: Workspace) -> World:
+    """What Audience Manager holds after all files of the destination, in the order of their timestamps."""
+    world: World = {}
+    names = {path.name: path for path in project.out()}
+    for name, path in sorted(names.items(), key=lambda item: _parsed(item[0]).timestamp):
+        process(world, name, lines_of(path), name.rpartition("_")[0])
+    return world
+
+
+def _parsed(name: str) -> Any:
+    found = filenames.parse(name)
+    assert isinstance(found, filenames.InboundName | filenames.IdSyncName), found
+    return found
+
+
+def remove_model(project: Workspace, feed: str) -> str:
+    """Take a feed out of the project; its SQL."""
+    path = project.root / "models" / "feeds" / f"{feed}.sql"
+    sql = path.read_text()
+    path.unlink()
+    (project.root / "models" / "exposures.yml").unlink(missing_ok=True)
+    described = project.root / "models" / "feeds" / "_feeds__models.yml"
+    content = yaml.safe_load(described.read_text())
+    content["models"] = [model for model in content["models"] if model["name"] != feed]
+    content.pop("unit_tests", None)
+    described.write_text(yaml.safe_dump(content))
+    project.vars(lambda found: found["feeds"].pop(feed))
+    return sql
+
+
+def signals_of(project: Workspace, feed: str) -> set[tuple[str, ...]]:
+    return project.feed_rows(feed)
+
+
+def test_a_feed_that_other_data_sources_have_now(workspace: Prepare) -> None:
+    project = workspace("delivered")
+    before = received(project)["ftp_dpm_58342_58344"]
+
+    def point_elsewhere(found: dict[str, Any]) -> None:
+        found["feeds"]["crm_profile"]["target_dpid"] = 58399
+        found["data_sources"][58399] = {"name": "Profiles", "id_type": "dpuuid"}
+
+    project.vars(point_elsewhere)
+    files = project.out()
+    message = project.refused(3, "run", "-q")
+    assert f"{len({row[0] for row in before}):,} users of feed crm_profile lie at" in message
+    assert "under 58342 → 58344, dpuuid, but dbt_project.yml has it as 58342 → 58399, dpuuid" in message
+    assert "`aam retire crm_profile` to withdraw it" in message
+    assert "aam retire crm_profile" in project.refused(3, "deliver")
+    [stray] = project.ok("plan", "--json").json["strays"]
+    assert (stray["feed"], stray["dpids"]) == ("crm_profile", [58342, 58344])
+    assert "Nothing will be delivered: " in project.ok("plan").out
+    assert project.out() == files
+
+    done = project.ok("retire", "crm_profile", "-q")
+    assert "crm_profile is retired" in done.out
+    assert received(project)["ftp_dpm_58342_58344"] == set()
+    delivered = project.run()
+    assert [delivery["feed"] for delivery in delivered] == ["crm_profile"]
+    world = received(project)
+    assert world["ftp_dpm_58342_58399"] == signals_of(project, "crm_profile") == before
+    assert world["ftp_dpm_58342_58344"] == set()
+    assert project.run() == []
+    assert "is in dbt_project.yml, as what it was sent" in project.refused(2, "retire", "crm_profile")
+
+
+def test_a_feed_of_another_name_now(workspace: Prepare) -> None:
+    project = workspace("delivered")
+    assert "nothing of a feed nobody lies at destination local" in project.refused(2, "retire", "nobody")
+    feed = yaml.safe_load((project.root / "dbt_project.yml").read_text())["vars"]["feeds"]["crm_traits"]
+    sql = remove_model(project, "crm_traits")
+    (project.root / "models" / "feeds" / "loyalty_traits.sql").write_text(sql)
+    for path in (project.root / "models" / "feeds").glob("*.sql"):
+        path.write_text(path.read_text().replace("ref('crm_traits')", "ref('loyalty_traits')"))
+    project.vars(lambda found: found["feeds"].update(loyalty_traits=feed))
+    project.sql("update raw.crm_customers set opted_out = true where customer_id = '00004'")
+    message = project.refused(3, "run", "-q")
+    assert (
+        "dbt_project.yml has no such feed: put it back, or, where it has another name now, `aam rename crm_traits NEW`"
+        in message
+    )
+
+    assert "dbt_project.yml has no feed unknown" in project.refused(2, "rename", "crm_traits", "unknown")
+    assert "they are not the same" in project.refused(2, "rename", "crm_traits", "crm_profile")
+    done = project.ok("rename", "crm_traits", "loyalty_traits")
+    assert "loyalty_traits goes on where crm_traits was" in done.out
+    delivered = {delivery["feed"]: delivery for delivery in project.run()}
+    [file] = delivered["loyalty_traits"]["files"]
+    assert {line.partition("\t")[0] for line in lines_of(Path(file["uri"].removeprefix("file://")))} == {
+        "00004"
+    }
+    world = received(project)["ftp_dpm_58342"]
+    assert world == signals_of(project, "loyalty_traits")
+    assert not [row for row in world if row[0] == "00004"]
+    assert project.run() == []
+    assert "has sent nothing" not in project.ok("status", "--select", "loyalty_traits").out
+
+
+def test_a_feed_that_is_gone(workspace: Prepare) -> None:
+    project = workspace("seeded")
+    path = project.root / "models" / "feeds" / "ios_traits.sql"
+    pair = "select user_id, 'size', 'L' from one"
+    path.write_text(f"with one as (\n{path.read_text()}\n)\nselect * from one union all {pair}")
+    project.run()
+    there = received(project)["ftp_dpm_20915_58342"]
+    sizes = {row for row in there if row[1] == "size"}
+    assert sizes and there - sizes
+    remove_model(project, "ios_traits")
+    assert "feed ios_traits lie at Audience Manager under 20915 → 58342, idfa" in project.refused(
+        3, "run", "-q"
+    )
+    assert "ios_traits" in project.ok("status", "--select", "ios_traits").out
+
+    done = project.ok("retire", "ios_traits", "-q")
+    assert f"feed ios_traits: {len(sizes):,} signals stay at Audience Manager" in done.err
+    assert received(project)["ftp_dpm_20915_58342"] == sizes  # no sync file can take these back
+    assert project.run() == []
+    assert "nothing of a feed ios_traits lies" in project.refused(2, "retire", "ios_traits")
+
+
+def test_an_id_sync_that_is_gone_is_forgotten(duckdb_workspace: Prepare) -> None:
+    project = duckdb_workspace("delivered")
+    files = project.out()
+    project.vars(lambda found: found["id_syncs"].pop("crm_id_sync"))
+    assert "ID pairs of feed crm_id_sync lie at Audience Manager under 0 → 58342" in project.refused(
+        3, "run", "-q"
+    )
+    assert "crm_id_sync is retired" in project.ok("retire", "crm_id_sync", "-q").out
+    assert project.run() == []
+    assert project.out() == files
+
+
+def test_a_name_that_has_sent_something_is_taken(duckdb_workspace: Prepare) -> None:
+    project = duckdb_workspace("delivered")
+    settings: dict[str, Any] = {}
+    project.vars(lambda found: settings.update(found["feeds"]["crm_traits"]))
+    remove_model(project, "ios_traits")
+    project.vars(lambda found: found["feeds"]["android_traits"].update(dpid=20915, id_type="idfa"))
+    assert "has sent something under its own name already" in project.refused(
+        2, "rename", "ios_traits", "android_traits"
+    )
+
+
+@pytest.mark.parametrize("at", [5, 12, 20])
+def test_a_retirement_that_is_killed(duckdb_workspace: Prepare, at: int) -> None:
+    from test_crash_safety import killed
+
+    project = duckdb_workspace("delivered")
+    remove_model(project, "ios_traits")
+    where = killed(project, at, "retire", "ios_traits", "-q")
+    assert not where.startswith("end")
+    again = project.aam("retire", "ios_traits", "-q")
+    assert again.code in (0, 2), again.err  # 2: nothing of it is left
+    assert received(project)["ftp_dpm_20915_58342"] == set()
+    assert project.run() == []
+
+
+def test_an_output_that_is_another_place_now(duckdb_workspace: Prepare) -> None:
+    project = duckdb_workspace("seeded")
+    first = len(project.run())
+    path = project.root / "destinations.yml"
+    content = yaml.safe_load(path.read_text())
+    content["outputs"]["local"]["path"] = "elsewhere"
+    path.write_text(yaml.safe_dump(content))
+    message = project.refused(3, "run", "-q")
+    assert (
+        "output local of destinations.yml is directory elsewhere/demo_partner, but what it has went to directory out/"
+        in message
+    )
+    (project.root / "out").rename(project.root / "elsewhere")
+    assert "elsewhere/demo_partner" in project.ok("rename", "--to", "local", "local").out
+    assert project.run() == []
+
+    content["outputs"]["files"] = content["outputs"].pop("local")
+    content["target"] = "files"
+    path.write_text(yaml.safe_dump(content))
+    assert "nothing was ever delivered to an output nowhere" in project.refused(
+        2, "rename", "--to", "nowhere", "files"
+    )
+    project.ok("rename", "--to", "local", "files")
+    assert project.run() == []
+    content["outputs"]["more"] = {**content["outputs"]["files"], "path": "more"}
+    path.write_text(yaml.safe_dump(content))
+    assert len(project.run("--to", "more")) == first
+    assert "output more has deliveries of its own" in project.refused(2, "rename", "--to", "files", "more")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1 if SOAK == 1 else SOAK))
+def test_any_history(duckdb_workspace: Prepare, seed: int) -> None:
+    """Feeds are added, removed, renamed and pointed elsewhere, and users leave: after each run that ends with 0, what
+    the files have left at each data source is what the models of today say."""
+    chance = random.Random(seed)
+    project = duckdb_workspace("seeded")
+    remove_model(project, "crm_traits")
+    for feed in ("crm_profile", "ios_traits", "android_traits"):
+        remove_model(project, feed)
+    sources = {58344: {"name": "Profile", "id_type": "dpuuid"}, 58399: {"name": "More", "id_type": "dpuuid"}}
+    project.vars(
+        lambda found: (found["data_sources"].update(sources), found.update(id_syncs={}, guards=LOOSE))
+    )
+    for model in ("crm_id_sync", "mobile_id_sync", "hashed_email_sync"):
+        (project.root / "models" / "feeds" / f"{model}.sql").unlink(missing_ok=True)
+    (project.root / "models" / "feeds" / "_feeds__models.yml").unlink()
+    project.sql(
+        "create table raw.said as select 'none' as feed, 'u' as user_id, 'v' as signal_value where false"
+    )
+    feeds: dict[str, dict[str, Any]] = {}
+    retired = 0
+    for _ in range(6 if SOAK == 1 else 15):
+        match chance.choice(["add", "add", "remove", "rename", "point", "leave", "mode"]):
+            case "add" if len(feeds) < 3:
+                name = f"feed_{chance.randint(0, 99)}"
+                feeds[name] = {"dpid": 58342, "id_type": "dpuuid", "mode": "overwrite"}
+                taken = {settings["target_dpid"] for other, settings in feeds.items() if other != name}
+                feeds[name]["target_dpid"] = chance.choice(
+                    [one for one in (58342, 58344, 58399) if one not in taken]
+                )
+                values = ", ".join(f"('{name}', 'u{user}', 'v{chance.randint(0, 3)}')" for user in range(8))
+                project.sql(
+                    f"delete from raw.said where feed = '{name}'", f"insert into raw.said values {values}"
+                )
+            case "remove" if feeds:
+                feeds.pop(chance.choice(sorted(feeds)))
+            case "rename" if feeds:
+                old = chance.choice(sorted(feeds))
+                new = f"feed_{chance.randint(100, 999)}"
+                feeds[new] = feeds.pop(old)
+                project.sql(f"update raw.said set feed = '{new}' where feed = '{old}'")
+            case "point" if feeds:
+                name = chance.choice(sorted(feeds))
+                taken = {settings["target_dpid"] for settings in feeds.values()}
+                free = [one for one in (58342, 58344, 58399) if one not in taken]
+                feeds[name]["target_dpid"] = free[0] if free else feeds[name]["target_dpid"]
+            case "mode" if feeds:
+                name = chance.choice(sorted(feeds))
+                feeds[name]["mode"] = chance.choice(["sync", "overwrite"])
+        project.sql(f"delete from raw.said where user_id = 'u{chance.randint(0, 7)}'")
+        for path in (project.root / "models" / "feeds").glob("feed_*.sql"):
+            path.unlink()
+        for name in feeds:
+            (project.root / "models" / "feeds" / f"{name}.sql").write_text(
+                "select user_id, 'd_sid' as signal_key, '91804' || signal_value as signal_value from raw.said"
+                f" where feed = '{name}' and false union all"
+                f" select user_id, 'size', signal_value from raw.said where feed = '{name}'"
+            )
+        project.vars(lambda found: found.update(feeds=feeds))
+        while (done := project.aam("run", "-q")).code == 3:
+            found = re.search(r"of feed (\S+) lie at .*? under 58342 → ([0-9]+)", done.err)
+            assert found, done.err
+            same = [name for name, of in feeds.items() if of["target_dpid"] == int(found[2])]
+            renamed = len(same) == 1 and project.aam("rename", found[1], same[0]).code == 0
+            if not renamed:
+                project.ok("retire", found[1], "-q")
+                retired += 1
+        assert done.code == 0, done.err
+        world = received(project)
+        for target in (58342, 58344, 58399):
+            said = {
+                ("size", *row)
+                for name, of in feeds.items()
+                if of["target_dpid"] == target
+                for row in project.feed_rows(name)
+            }
+            there = {("size", *row) for row in world.get(f"ftp_dpm_58342_{target}", set())}
+            if all(of["mode"] == "overwrite" for of in feeds.values()):
+                assert there == said, target
+            assert said <= there, target
