@@ -431,11 +431,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 "test_bad_input.py",
                 "test_guards.py",
                 "test_crash_safety.py",
+                "test_doctor.py",
                 "test_names_and_types.py",
+                "test_output.py",
                 "test_profile_and_vars.py",
                 "test_readme.py",
                 "test_status.py",
+                "test_strays.py",
                 "test_upgrades.py",
+                "test_why.py",
             }
             engine = next((engine for engine in ("duckdb", "postgres") if engine in name), None)
             if engine and Path(file).name in dear:

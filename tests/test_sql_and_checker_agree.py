@@ -19,7 +19,7 @@ from aam_onboard.config import load_project
 from aam_onboard.delivery import deliver, finish_open
 from aam_onboard.rules import Rule, Rules
 from aam_onboard.run import Place, find_place, located, opened
-from aam_onboard.running import Options, Report
+from aam_onboard.running import Options, RunResult
 
 NAMES = {
     "loyalty": "ftp_dpm_58342_1700000000.sync",
@@ -202,7 +202,7 @@ GOOD = {
 GOOD_PAIRS = [("u1", HASHED)]
 
 
-def run_of(outbox: Outbox, place: Place, **build: object) -> Report:
+def run_of(outbox: Outbox, place: Place, **build: object) -> RunResult:
     """What `aam run --force` does, with a build of its own."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in outbox.environment.items():

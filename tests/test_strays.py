@@ -160,7 +160,8 @@ def test_a_name_that_has_sent_something_is_taken(duckdb_workspace: Prepare) -> N
     )
 
 
-@pytest.mark.parametrize("at", [5, 12, 20])
+@pytest.mark.soak
+@pytest.mark.parametrize("at", [12] if SOAK == 1 else [3, 5, 8, 12, 16, 20])
 def test_a_retirement_that_is_killed(duckdb_workspace: Prepare, at: int) -> None:
     from test_crash_safety import killed
 
@@ -226,7 +227,7 @@ def test_any_history(duckdb_workspace: Prepare, seed: int) -> None:
     )
     feeds: dict[str, dict[str, Any]] = {}
     retired = 0
-    for _ in range(6 if SOAK == 1 else 15):
+    for _ in range(4 if SOAK == 1 else 15):
         match chance.choice(["add", "add", "remove", "rename", "point", "leave", "mode"]):
             case "add" if len(feeds) < 3:
                 name = f"feed_{chance.randint(0, 99)}"

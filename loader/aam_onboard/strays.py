@@ -88,7 +88,10 @@ def _identity(dpids: Sequence[int], id_type: str | None) -> str:
 
 def dpids_of(delivery: Delivery) -> tuple[int, ...] | None:
     """The DPIDs in the names of a delivery's files; None for names that are none of ours."""
-    name = filenames.parse(f"{delivery.file_root}.gz")
+    try:
+        name = filenames.parse(f"{delivery.file_root}.gz")
+    except filenames.FileNameError:
+        return None
     if isinstance(name, filenames.InboundName):
         return (name.dpid,) if name.target_dpid is None else (name.dpid, name.target_dpid)
     return tuple(name.dpids) if isinstance(name, filenames.IdSyncName) else None
