@@ -318,7 +318,7 @@ def test_s3_refusals_say_what_to_do(
 
 def test_s3_no_such_bucket(s3: S3Server, opened: Callable[..., Destination], tmp_path: Path) -> None:
     destination = opened(**s3_settings(s3, bucket="nowhere"))
-    for act in (lambda: destination.put(make_part(tmp_path), KEY), destination.check):
+    for act in (lambda: destination.put(make_part(tmp_path), KEY), destination.reach):
         with pytest.raises(DeliveryError) as caught:
             act()
         check_line(caught.value, "s3://nowhere", "there is no such bucket", "`bucket` or `environment`")
@@ -329,7 +329,7 @@ def test_s3_wrong_credentials_at_once(
 ) -> None:
     s3.fault = lambda environ: (403, "InvalidAccessKeyId")
     destination = opened(**s3_settings(s3))
-    for act in (lambda: destination.put(make_part(tmp_path), KEY), destination.check):
+    for act in (lambda: destination.put(make_part(tmp_path), KEY), destination.reach):
         with pytest.raises(DeliveryError) as caught:
             act()
         check_line(caught.value, "wrong credentials (InvalidAccessKeyId)", "AWS_ACCESS_KEY_ID")
