@@ -10,7 +10,7 @@ import signal
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -309,7 +309,7 @@ def retire(
         output.say(
             f"{feed} is retired: of {stray.users:,} {stray.what} under {stray.identity}, nothing is ours any more."
         )
-    _end(result, None)
+    _exit(result)
 
 
 @app.command()
@@ -550,10 +550,13 @@ def _variables(text: str) -> dict[str, object]:
     return found
 
 
-def _end(result: RunResult, as_json: bool | None) -> None:
-    """Show the result (None: that was done), tell its errors, and exit with its code."""
-    if as_json is not None:
-        output.show_result(result, as_json)
+def _end(result: RunResult, as_json: bool) -> NoReturn:
+    output.show_result(result, as_json)
+    _exit(result)
+
+
+def _exit(result: RunResult) -> NoReturn:
+    """Tell the errors, and end with the code of the gravest."""
     for error in result.errors:
         output.complain(str(error))
     sys.exit(result.exit_code)

@@ -13,12 +13,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from aam_onboard import state
 from aam_onboard.config import DuckDBSettings, PostgresSettings, Project, load_project, load_warehouse
 from aam_onboard.destinations import Destination, DestinationSettings, load_destination, open_destination
 from aam_onboard.encryption import prepare_encryption
 from aam_onboard.errors import AamError, ConfigError
 from aam_onboard.files import Part
-from aam_onboard.package import package_settings, package_version, require_package
+from aam_onboard.package import package_version, require_package
 from aam_onboard.relations import Relations
 from aam_onboard.run import find_relations
 from aam_onboard.warehouse import Warehouse, beside_others, open_warehouse, quoted
@@ -198,19 +199,16 @@ def _schemas(
 
 
 def _state(project: Project, warehouse: Warehouse | None) -> str:
-    place = project.relations.place("state_versions")
-    wanted = int(package_settings()["vars"]["aam_state_version"])
-    if warehouse is None or not warehouse.has_table(*place):
-        earlier = warehouse is not None and warehouse.has_table(*project.relations.place("deliveries"))
-        raise _NotYetError("of an earlier version: `aam run` brings it up to date" if earlier else NOT_BUILT)
-    [found] = warehouse.rows(f"select max(version) as version from {quoted(*place)}")
-    if found["version"] is not None and found["version"] > wanted:
+    found = state.found_version(warehouse, project) if warehouse else None
+    if found is None:
+        raise _NotYetError(NOT_BUILT)
+    if found > state.VERSION:
         raise ConfigError(
-            f"the state is of version {found['version']}, this command's is {wanted}: install a later {DISTRIBUTION}"
+            f"the state is of version {found}, this command's is {state.VERSION}: install a later {DISTRIBUTION}"
         )
-    if found["version"] != wanted:
-        raise _NotYetError(f"of version {found['version']}: `aam run` brings it to {wanted}")
-    return f"version {wanted}, as the command's"
+    if found < state.VERSION:
+        raise _NotYetError(f"of version {found}: `aam run` brings it to {state.VERSION}")
+    return f"version {found}, as the command's"
 
 
 def _place_of(project: Project, name: str) -> tuple[str, str] | None:

@@ -136,17 +136,20 @@ def _missing(warehouse: Warehouse, project: Project) -> str | None:
 VERSION: int = package_settings()["vars"]["aam_state_version"]
 
 
+def found_version(warehouse: Warehouse, project: Project) -> int | None:
+    """The version of the state; None before there is one."""
+    if warehouse.has_table(*project.relations.place("state_versions")):
+        [row] = warehouse.rows(f"select max(version) as found from {table(project, 'state_versions')}")
+        return row["found"] or 1
+    return 1 if warehouse.has_table(*project.relations.place("deliveries")) else None
+
+
 def is_earlier(warehouse: Warehouse, project: Project) -> bool:
     """Whether the state is of an earlier version than ours, which a build brings up to date.
 
     Raises ConfigError for one of a later version: it knows more than we do.
     """
-    version = VERSION
-    if warehouse.has_table(*project.relations.place("state_versions")):
-        [row] = warehouse.rows(f"select max(version) as found from {table(project, 'state_versions')}")
-        version = row["found"] or 1
-    elif warehouse.has_table(*project.relations.place("deliveries")):
-        version = 1
+    version = found_version(warehouse, project) or VERSION
     if version > VERSION:
         schema, _ = project.relations.place("state_versions")
         raise ConfigError(
@@ -391,11 +394,8 @@ def last_sent(warehouse: Warehouse, project: Project, destination: str) -> list[
 
 def names_of_old(warehouse: Warehouse, project: Project) -> list[str]:
     """Every name that deliveries have, of whatever destination and time."""
-    names = f"select distinct feed from {table(project, 'deliveries')}"
-    return [
-        row["feed"]
-        for row in warehouse.rows(f"select feed from ({names}) as names order by {_by_bytes('feed')}")
-    ]
+    sql = f"select feed from {table(project, 'deliveries')} group by feed order by {_by_bytes('feed')}"
+    return [row["feed"] for row in warehouse.rows(sql)]
 
 
 def users_there(warehouse: Warehouse, project: Project, last: Delivery) -> int:

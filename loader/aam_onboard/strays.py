@@ -99,15 +99,15 @@ def dpids_of(delivery: Delivery) -> tuple[int, ...] | None:
 
 def find_strays(warehouse: Warehouse, project: Project, destination: str) -> list[Stray]:
     """What the destination has under names or identities that `project` does not know."""
-    if project.vars.retired:  # the build that takes one back
-        return []
+    return _strays_among(warehouse, project, state.last_sent(warehouse, project, destination))
+
+
+def _strays_among(warehouse: Warehouse, project: Project, deliveries: Sequence[Delivery]) -> list[Stray]:
     strays = []
-    for last in state.last_sent(warehouse, project, destination):
+    for last in deliveries:
         sent = dpids_of(last)
-        if sent is None:
-            continue
         now = _identity_now(project, last.feed)
-        if now and now[0] == last.kind and now[1] == sent and last.id_type in (None, now[2]):
+        if sent is None or _is_same(last, sent, now):
             continue
         users = state.users_there(warehouse, project, last)
         if users:
@@ -118,7 +118,10 @@ def find_strays(warehouse: Warehouse, project: Project, destination: str) -> lis
     return strays
 
 
-def _identity_now(project: Project, name: str) -> tuple[str, tuple[int, ...], str | None] | None:
+_Identity = tuple[str, tuple[int, ...], str | None]
+
+
+def _identity_now(project: Project, name: str) -> _Identity | None:
     """Kind, DPIDs and id type that the project gives to a name."""
     if name in project.vars.id_syncs:
         return "id_sync", tuple(project.dpids_of(name)), None
@@ -127,18 +130,25 @@ def _identity_now(project: Project, name: str) -> tuple[str, tuple[int, ...], st
     return None
 
 
+def _is_same(last: Delivery, sent: tuple[int, ...], now: _Identity | None) -> bool:
+    """Whether what was sent is what a name stands for today."""
+    return now is not None and now[:2] == (last.kind, sent) and last.id_type in (None, now[2])
+
+
 def require_none(run: Run) -> None:
     """Raise GuardError when something was sent that today's feeds would never take back, or to another place."""
     name = run.destination.name
-    for last in state.last_sent(run.warehouse, run.project, name):
+    sent = state.last_sent(run.warehouse, run.project, name)
+    for last in sent:
         if last.place not in (None, run.place):
             raise GuardError(
                 f"output {name} of destinations.yml is {run.place}, but what it has went to {last.place}: if that is"
                 f" the same place with another address, `aam rename --to {name} {name}`; else give the output another"
                 " name, and everything is sent there"
             )
-    strays = find_strays(run.warehouse, run.project, name)
-    if strays:
+    if run.project.vars.retired:  # the build that takes one back
+        return
+    if strays := _strays_among(run.warehouse, run.project, sent):
         raise GuardError("; ".join(stray.says for stray in strays))
 
 
@@ -207,10 +217,9 @@ def rename(warehouse: Warehouse, project: Project, old: str, new: str) -> Stray:
     now = _identity_now(project, new)
     if now is None:
         raise ConfigError(f"dbt_project.yml has no feed {new}; known feeds: {', '.join(project.feed_names)}")
-    kind, dpids, id_type = now
-    if kind != stray.last.kind or dpids != stray.dpids or stray.last.id_type not in (None, id_type):
+    if not _is_same(stray.last, stray.dpids, now):
         raise ConfigError(
-            f"{old} was sent under {stray.identity}, and {new} is {_identity(dpids, id_type)}: they are not the same;"
+            f"{old} was sent under {stray.identity}, and {new} is {_identity(*now[1:])}: they are not the same;"
             f" `aam retire {old}` withdraws what was sent"
         )
     if state.read_deliveries(warehouse, project, feeds=[new], limit=1):

@@ -82,7 +82,8 @@ lines as (
 ),
 
 rejected as (
-    {{ count_by('feed', ref('rejected_rows'), "reason not like '%not_withdrawable%'") }}
+    {%- set staying = "('not_withdrawable_by_sync', 'possibly_not_withdrawable', 'id_not_withdrawable')" %}
+    {{ count_by('feed', ref('rejected_rows'), "reason not in " ~ staying) }}
 ),
 
 not_withdrawable as (
