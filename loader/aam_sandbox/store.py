@@ -59,6 +59,8 @@ create table destination_mappings (destination_id bigint, sid bigint, alias varc
 create table id_mappings (dpid bigint, user_id varchar, device_dpid bigint, device_id varchar, seen bigint);
 -- ordinal: likewise, of the qualification
 create table profile_traits (dpid bigint, user_id varchar, sid bigint, since timestamp, ordinal bigint);
+-- who wants no data collected [declared-ids]
+create table opt_outs (dpid bigint, user_id varchar, since timestamp);
 -- kind: data | id_sync; one job takes all files of a delivery, as they have the same name up to the split number
 create table jobs (job_id bigint primary key, kind varchar, dpid bigint, target_dpid bigint, mode varchar,
     started_at timestamp, ended_at timestamp, success boolean, problem varchar, invalid_device_id bigint,
@@ -85,19 +87,37 @@ with recursive reached (dpid, user_id, device_dpid, device_id) as (
 )
 select * from reached;
 -- what an ID is in: a customer's ID in what its own profile and its devices' have, a device in what it has itself and
--- what the cross-device profiles have that it belongs to
+-- what the cross-device profiles have that it belongs to; nobody who opted out
 create view visible_traits as
-select dpid, user_id, sid from profile_traits
-union
-select devices_of.dpid, devices_of.user_id, profile_traits.sid
-from devices_of
-inner join profile_traits
-    on devices_of.device_dpid = profile_traits.dpid and devices_of.device_id = profile_traits.user_id
-union
-select devices_of.device_dpid, devices_of.device_id, profile_traits.sid
-from devices_of
-inner join profile_traits
-    on devices_of.dpid = profile_traits.dpid and devices_of.user_id = profile_traits.user_id;
+with profiles as (
+    select * from profile_traits anti join opt_outs using (dpid, user_id)
+),
+
+visible as (
+    select dpid, user_id, sid, since from profiles
+    union all
+    select devices_of.dpid, devices_of.user_id, profiles.sid, profiles.since
+    from devices_of
+    inner join profiles on devices_of.device_dpid = profiles.dpid and devices_of.device_id = profiles.user_id
+    union all
+    select devices_of.device_dpid, devices_of.device_id, profiles.sid, profiles.since
+    from devices_of
+    inner join profiles on devices_of.dpid = profiles.dpid and devices_of.user_id = profiles.user_id
+)
+
+select dpid, user_id, sid, max(since) as since
+from visible anti join opt_outs using (dpid, user_id)
+group by all;
+-- every ID that was heard of
+create view known_ids as
+with heard_of as (
+    select dpid, user_id from id_mappings
+    union
+    select device_dpid, device_id from id_mappings
+    union
+    select dpid, user_id from profile_traits
+)
+select * from heard_of anti join opt_outs using (dpid, user_id);
 """
 
 

@@ -1,0 +1,87 @@
+"""A local Audience Manager with a handful of people in it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aam_sandbox.store import Store, create, open_store
+
+CRM, DEVICES, LOYALTY = 58342, 0, 58400  # a CRM's, AAM UUIDs, a cross-device source of the company
+DESTINATION = 4411
+ADULT, READER, BUYER, VISITOR = 9001, 9002, 9003, 9004  # traits
+READERS_NOT_BUYERS, ANYONE_ELSE, PAUSED = 7001, 7002, 7003  # segments
+
+
+def uuid(number: int) -> str:
+    """An AAM UUID."""
+    return f"{number:038}"
+
+
+@contextmanager
+def sandbox(folder: Path) -> Iterator[Store]:
+    """A sandbox with data sources, traits and segments, and nobody in it."""
+    with create(folder) as store:
+        store.connection.execute(
+            f"""
+            insert into data_sources values
+                ({DEVICES}, 'AAM UUID', null, 'aam_uuid', false, false),
+                ({CRM}, 'CRM', 'crm', 'dpuuid', false, true),
+                ({LOYALTY}, 'Loyalty', 'loyalty', 'dpuuid', true, true);
+            insert into folders values (0, 'traits', null, 'All Traits'), (11, 'traits', 0, 'Shop'),
+                (0, 'segments', null, 'All Segments');
+            insert into traits
+            select
+                sid, {CRM}, name, null, code, if(rule is null, 'ON_BOARDED_TRAIT', 'RULE_BASED_TRAIT'), rule,
+                120, folder, 'ACTIVE', timestamp '2026-11-25 12:00:00'
+            from (
+                values
+                ({ADULT}, 'Adult', 'adult', null, 0),
+                ({READER}, 'Reader', 'reader', null, 11),
+                ({BUYER}, 'Buyer', null, null, 11),
+                ({VISITOR}, 'Visitor of the shop', null, 'c_page == "shop"', 11)
+            ) as given (sid, name, code, rule, folder);
+            insert into segments
+            select sid, {CRM}, name, null, null, rule, 0, null, status, timestamp '2026-11-25 12:00:00'
+            from (
+                values
+                ({READERS_NOT_BUYERS}, 'Readers, not buyers', '{READER}T AND NOT {BUYER}', 'ACTIVE'),
+                ({ANYONE_ELSE}, 'Anyone else', 'NOT ({READER} OR {BUYER})', 'ACTIVE'),
+                ({PAUSED}, 'Paused', '{READER}', 'INACTIVE')
+            ) as given (sid, name, rule, status);
+            """
+        )
+    with open_store(folder) as store:
+        yield store
+
+
+def map_ids(store: Store, *pairs: tuple[str, int]) -> None:
+    """Customers' IDs and the numbers of their devices' AAM UUIDs."""
+    for number, (user_id, device) in enumerate(pairs):
+        row = [CRM, user_id, DEVICES, uuid(device), number]
+        store.connection.execute("insert into id_mappings values (?, ?, ?, ?, ?)", row)
+
+
+def set_traits(store: Store, device: int, *sids: int, since: str = "2026-11-25 12:00:00") -> None:
+    """What a device has from now on."""
+    store.connection.execute("delete from profile_traits where user_id = ?", [uuid(device)])
+    for sid in sids:
+        row = [DEVICES, uuid(device), sid, since, sid]
+        store.connection.execute("insert into profile_traits values (?, ?, ?, ?, ?)", row)
+
+
+def set_destination(store: Store, master_dpid: int | None = CRM, **layout: Any) -> None:
+    """One destination, with this layout."""
+    store.connection.execute("delete from destinations")
+    row = [DESTINATION, "Partner", master_dpid, json.dumps(layout)]
+    store.connection.execute("insert into destinations values (?, ?, ?, ?)", row)
+
+
+def map_to_destination(store: Store, *sids: int, **aliases: int) -> None:
+    """What the destination receives: segments and traits, those with an alias as `alias=sid`."""
+    store.connection.execute("delete from destination_mappings")
+    for sid, alias in [*((sid, None) for sid in sids), *((sid, alias) for alias, sid in aliases.items())]:
+        store.connection.execute(
+            "insert into destination_mappings values (?, ?, ?)", [DESTINATION, sid, alias]
+        )
