@@ -339,6 +339,26 @@ def rename(
 
 
 @app.command()
+def forget(
+    user_id: Annotated[str, typer.Argument(metavar="USER_ID", help="The ID as a file writes it.")],
+    dpid: Annotated[int, typer.Option("--dpid", help="The data source of the ID.", min=0)],
+    project_dir: ProjectDir = Path(),
+    target: Target = None,
+    variables: Vars = "{}",
+    as_json: Json = False,
+) -> None:
+    """Erase a person. What was sent is withdrawn with the next delivery, everywhere; then the ID is forgotten here.
+
+    Example: aam forget 00021 --dpid 58342
+    """
+    from aam_onboard.forget import Person
+    from aam_onboard.run import ask_to_forget, find_place
+
+    place = find_place(project_dir, target, None, _variables(variables))
+    output.show_forgetting(place.project, ask_to_forget(place, Person(dpid, user_id)), as_json)
+
+
+@app.command()
 def status(
     project_dir: ProjectDir = Path(),
     select: Select = None,

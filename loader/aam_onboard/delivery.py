@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aam_onboard import state, strays
+from aam_onboard import forget, state, strays
 from aam_onboard.destinations import CannotListError, Stored
 from aam_onboard.errors import AamError, ConfigError, DeliveryError, GuardError
 from aam_onboard.export import (
@@ -58,6 +58,7 @@ def deliver(run: Run, feeds: Sequence[str]) -> RunResult:
         batches = state.read_batches(run.warehouse, run.project, feeds)
         _require_built_for(run, batches)
         state.require_whole_build(run.warehouse, run.project, batches)
+        forget.refuse_earlier_batches(run, batches)
     except AamError as error:
         result.errors.append(error)
         return result
@@ -65,6 +66,7 @@ def deliver(run: Run, feeds: Sequence[str]) -> RunResult:
     for batch in batches:
         if batch.feed not in stopped:
             result.add(batch.feed, partial(_deliver_batch, run, batch, reasons.get(batch.feed, {}), result))
+    forget.settle(run)
     return result
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from aam_onboard.check import CheckReport
     from aam_onboard.config import Project
     from aam_onboard.doctor import Finding
+    from aam_onboard.forget import Known
     from aam_onboard.init import Change
     from aam_onboard.plan import FeedPlan
     from aam_onboard.rules import Rules
@@ -479,6 +480,38 @@ def show_answer(rules: Rules, answer: Answer, as_json: bool) -> None:
                 for sent in answer.deliveries
             ],
             folds=("added", "removed"),
+        )
+
+
+def show_forgetting(project: Project, known: Known, as_json: bool) -> None:
+    """What will be withdrawn of a person and what can't be."""
+    if as_json:
+        _print_json(known.to_json())
+        return
+    person = known.person
+    if not known.is_known:
+        say(f"Nothing is known of {person.user_id} of data source {person.dpid}: there is nothing to forget.")
+        return
+    if known.lying:
+        _table(
+            f"{person.user_id} of data source {person.dpid}",
+            ("feed", "destination", "is withdrawn", "stays"),
+            [(one.feed, one.destination, one.withdrawn, one.staying) for one in known.lying],
+        )
+    asked = f" (asked for at {known.requested_at:%Y-%m-%d %H:%M} UTC)" if known.requested_at else ""
+    waits = f"the next delivery to {', '.join(known.waits_for)}" if known.waits_for else "the next run"
+    say(f"With {waits}, all that can be is withdrawn; then the ID is forgotten here too{asked}.")
+    if any(one.staying for one in known.lying):
+        say(
+            "What stays at Audience Manager, no file takes back (ID pairs, key-values of sync feeds): ask Adobe for its"
+            " deletion, or let it expire."
+        )
+    if known.models:
+        say(f"Delete the person where they come from, too: {', '.join(known.models)} gives rows of them.")
+    for pair in known.pairs:
+        say(
+            f"An ID pair names {pair.user_id} of data source {pair.dpid} ({project.data_source_name(pair.dpid)})"
+            " with it: if that is the same person's, forget it too."
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aam_onboard import state, strays
+from aam_onboard import forget, state, strays
 from aam_onboard.build import dbt_build, dbt_places, dbt_started, dbt_state
 from aam_onboard.config import (
     DuckDBSettings,
@@ -255,6 +255,22 @@ def rename(place: Place, old: str, new: str) -> strays.Stray:
     with lock_feeds(place.target, place.warehouse, feeds), opened(place, Options()) as run:
         state.require_build(run.warehouse, place.project)
         return strays.rename(run.warehouse, place.project, old, new)
+
+
+def ask_to_forget(place: Place, person: forget.Person) -> forget.Known:
+    """`aam forget`: have the deliveries to come withdraw all of a person, and the ID forgotten. Raises ConfigError."""
+    place = located(place)
+    with looking(place) as warehouse:
+        state.require_build(warehouse, place.project)
+        has_table = state.is_there(warehouse, place.project, "forget_requests")
+    with lock_feeds(place.target, place.warehouse, place.project.feed_names):
+        if not has_table:
+            dbt_state(place.project, place.target, place.warehouse.type)
+        warehouse = open_warehouse(place.target, place.warehouse)
+        try:
+            return forget.ask(warehouse, place.project, person)
+        finally:
+            warehouse.close()
 
 
 @contextmanager

@@ -250,7 +250,7 @@ def rejected_samples(
 
 def id_mismatches(warehouse: Warehouse, project: Project) -> list[dict[str, Any]]:
     """The model id_mismatch_summary, where the project has it: data source, kind of difference, users, share."""
-    if not _is_there(warehouse, project, "id_mismatch_summary"):
+    if not is_there(warehouse, project, "id_mismatch_summary"):
         return []
     return warehouse.rows(
         f"select * from {table(project, 'id_mismatch_summary')}"
@@ -258,8 +258,8 @@ def id_mismatches(warehouse: Warehouse, project: Project) -> list[dict[str, Any]
     )
 
 
-def _is_there(warehouse: Warehouse, project: Project, name: str) -> bool:
-    """Whether a model that a project may switch off has been built."""
+def is_there(warehouse: Warehouse, project: Project, name: str) -> bool:
+    """Whether a model has been built that a project may switch off, or that an earlier version had not."""
     place = project.relations.find(name)
     return place is not None and warehouse.has_table(*place)
 
@@ -267,7 +267,7 @@ def _is_there(warehouse: Warehouse, project: Project, name: str) -> bool:
 def letter_cases(warehouse: Warehouse, project: Project) -> dict[str, list[dict[str, Any]]]:
     """Keys and values that a feed spells in more than one letter case, by feed: part (key, value), spellings → rows."""
     found: dict[str, list[dict[str, Any]]] = {}
-    if not _is_there(warehouse, project, "letter_case_variants"):
+    if not is_there(warehouse, project, "letter_case_variants"):
         return found
     of: dict[tuple[str, ...], dict[str, int]] = {}
     for row in warehouse.rows(

@@ -58,6 +58,12 @@
 {% macro id_reason(feed, user_id, withdrawing=false) -%}
     case
         when {{ user_id }} is null then 'empty_id'
+        {%- if not withdrawing and aam_onboard.has_forget_requests() %}
+        {%- for name, settings in aam_onboard.configured('feeds').items() %}
+        when {{ feed }} = {{ aam_onboard.text_literal(name) }} and {{ aam_onboard.is_forgotten(user_id, settings.dpid) }}
+            then 'forgotten'
+        {%- endfor %}
+        {%- endif %}
         {%- for name, settings in aam_onboard.configured('feeds').items() %}
         when {{ feed }} = {{ aam_onboard.text_literal(name) }}
             then {{ aam_onboard.rejection_reason('user_id', user_id, settings.id_type, withdrawing=withdrawing) }}

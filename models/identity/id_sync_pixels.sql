@@ -9,6 +9,9 @@ with checked as (
         {{ id_sync_url(pixels.dpid, user_id) }} as url,
         case
             when {{ user_id }} is null then 'empty_id'
+            {%- if has_forget_requests() %}
+            when {{ is_forgotten(user_id, pixels.dpid) }} then 'forgotten'
+            {%- endif %}
             else {{ rejection_reason('user_id', user_id, id_type_of(pixels.dpid)) }}
         end as error
     from {{ own_model(name) }}

@@ -82,7 +82,7 @@ lines as (
 ),
 
 rejected as (
-    {%- set staying = "('not_withdrawable_by_sync', 'possibly_not_withdrawable', 'id_not_withdrawable')" %}
+    {%- set staying = "('not_withdrawable_by_sync', 'possibly_not_withdrawable', 'id_not_withdrawable', 'forgotten')" %}
     {{ count_by('feed', ref('rejected_rows'), "reason not in " ~ staying) }}
 ),
 

@@ -29,6 +29,9 @@ united as (
         coalesce(
             {%- for id in ids %}
             case when {{ id }} is null then 'empty_id' end,
+            {%- if has_forget_requests() %}
+            case when {{ is_forgotten(id, sync.dpids[loop.index0]) }} then 'forgotten' end,
+            {%- endif %}
             {{ rejection_reason('user_id', id, id_type_of(sync.dpids[loop.index0])) }},
             {%- endfor %}
             case

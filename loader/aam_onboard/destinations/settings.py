@@ -277,13 +277,21 @@ def load_destination(project: "Project", name: str | None) -> tuple[str, Destina
 
     Raises ConfigError that names the output and the key.
     """
+    chosen, settings = _outputs(project).choose(name, DESTINATIONS_FILE, "destination")
+    return chosen, parse_destination(chosen, settings, project.root)
+
+
+def destination_names(project: "Project") -> list[str]:
+    """The outputs of destinations.yml, whatever they say. Raises ConfigError."""
+    return list(_outputs(project).outputs or {})
+
+
+def _outputs(project: "Project") -> Outputs:
     path = project.root / DESTINATIONS_FILE
     raw = read_yaml(path)
     if raw is None:
         raise ConfigError(f"{path} is missing: it says where inbound files go; see the README")
-    outputs = read_as(Outputs, raw, DESTINATIONS_FILE)
-    chosen, settings = outputs.choose(name, DESTINATIONS_FILE, "destination")
-    return chosen, parse_destination(chosen, settings, project.root)
+    return read_as(Outputs, raw, DESTINATIONS_FILE)
 
 
 def parse_destination(name: str, raw: dict[str, Any], base: Path | None = None) -> DestinationSettings:

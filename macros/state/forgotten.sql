@@ -1,0 +1,20 @@
+{# What `aam forget` asks for is kept in the state until it is done. Without a request, which is most often so, no model
+   reads that table. #}
+{% macro has_forget_requests() %}
+    {%- if not execute -%}{{ return(false) }}{%- endif -%}
+    {%- set requests = load_relation(aam_onboard.state_relation('forget_requests')) -%}
+    {{ return(requests is not none and run_query('select 1 from ' ~ requests ~ ' limit 1') | length > 0) }}
+{%- endmacro %}
+
+
+{# Whether an ID of a data source is one of a person who is to be forgotten. #}
+{% macro is_forgotten(user_id, dpid) -%}
+    {%- if aam_onboard.has_forget_requests() -%}
+    {{ user_id }} in (
+        select requests.user_id from {{ aam_onboard.state_relation('forget_requests') }} as requests
+        where requests.dpid = {{ dpid }}
+    )
+    {%- else -%}
+    false
+    {%- endif -%}
+{%- endmacro %}
