@@ -29,7 +29,7 @@ _S3_CODES = {
     503: "SlowDown",
 }
 
-# environ of a request → nothing, a status, a status with the store's code, or "reset" of the connection
+# environ of a request → nothing, a status, a status with the code, "reset" of the connection, "half" of an answer
 S3Fault = Callable[[dict[str, Any]], int | tuple[int, str] | str | None]
 # a header of every answer to such a fault
 Headers = list[tuple[str, str]]
@@ -74,7 +74,7 @@ def s3_server(certificate: Path | None = None) -> Iterator[S3Server]:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.shutdown(socket.SHUT_RDWR)
             raise ConnectionResetError("as told")
-        if fault is not None:
+        if fault not in (None, "half"):
             status, code = fault if isinstance(fault, tuple) else (fault, _S3_CODES[int(fault)])
             _drain(environ)
             said = f"<Error><Code>{code}</Code><Message>as told</Message></Error>"
@@ -90,7 +90,11 @@ def s3_server(certificate: Path | None = None) -> Iterator[S3Server]:
             new = f"<Expiration>{ends:%Y-%m-%dT%H:%M:%S}".encode()
             pattern = rb"<Expiration>[0-9T:-]{19}"
             return [re.sub(pattern, new, part) for part in moto(environ, start_response)]
-        return moto(environ, start_response)
+        answer = moto(environ, start_response)
+        if fault == "half":  # of the body, and then nothing more
+            body = b"".join(answer)
+            return [body[: len(body) // 2]]
+        return answer
 
     context = None
     if certificate:
@@ -337,8 +341,8 @@ def _words(key: Any) -> list[str]:
 class FtpServer:
     port: int
     root: Path
-    # As the SFTP server's: raise OSError to refuse; return "drop" to cut both connections, or the answer with
-    # which to end the transfer.
+    # As the SFTP server's: raise OSError to refuse; return "drop" to cut both connections, "end" to send no more of a
+    # file, or the answer with which to end the transfer.
     fault: Callable[[str, Any], str | None] | None = None
     commands: list[str] = field(default_factory=list)
     reused_sessions: list[bool] = field(default_factory=list)
@@ -377,7 +381,33 @@ def ftp_server(
     authorizer.add_user("loader", password, str(root), perm="elradfmwMT")
     state = FtpServer(0, root)
 
+    class Read:
+        """A file that is sent, with faults."""
+
+        def __init__(self, file: Any, control: Any) -> None:
+            self._file, self._control = file, control
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+        def read(self, size: int) -> bytes:
+            fault = state.fault("read", self._file.tell()) if state.fault else None
+            if fault == "drop":  # once this answer has left
+                for end in (
+                    self._control.socket.close,
+                    self._control.data_channel.close,
+                    self._control.close,
+                ):
+                    self._control.ioloop.call_later(0, end)
+            return b"" if fault == "end" else bytes(self._file.read(size))
+
     class Files(AbstractedFS):
+        def open(self, filename: str, mode: str) -> Any:
+            if state.fault:
+                state.fault("open", filename)
+            file = super().open(filename, mode)
+            return Read(file, self.cmd_channel) if mode == "rb" else file
+
         def rename(self, source: str, target: str) -> None:
             if state.fault:
                 state.fault("rename", target)

@@ -1,6 +1,8 @@
 """What every destination promises, and what the two kinds of servers do alike."""
 
 import errno
+import resource
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -13,7 +15,16 @@ from servers import FtpServer, SftpServer
 from aam_onboard.destinations import CannotListError, Destination, parse_destination
 from aam_onboard.destinations.common import temporary_name
 from aam_onboard.errors import DeliveryError
-from destinations.helpers import KEY, NAME, check_line, ftp_settings, leftovers, make_part, sftp_settings
+from destinations.helpers import (
+    KEY,
+    NAME,
+    check_line,
+    ftp_settings,
+    leftovers,
+    make_part,
+    s3_settings,
+    sftp_settings,
+)
 
 
 def test_put_head_list_delete(destination: Destination, tmp_path: Path) -> None:
@@ -70,6 +81,137 @@ def test_many_files_at_a_time(destination: Destination, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda item: destination.put(item[1], item[0]), parts.items()))
     assert {found.key: found.bytes for found in destination.list("acme/")} == dict.fromkeys(parts, 300_000)
+
+
+def test_fetch_and_rename(destination: Destination, tmp_path: Path) -> None:
+    part, here = make_part(tmp_path, 3_000_000), tmp_path / "here"
+    destination.put(part, KEY)
+    stored = destination.fetch(KEY, here)
+    assert (stored.key, stored.bytes) == (KEY, part.bytes)
+    assert here.read_bytes() == part.path.read_bytes()
+    assert stat.S_IMODE(here.stat().st_mode) == 0o600
+    new = f"acme/done/{NAME}.processed"
+    destination.rename(KEY, new)
+    destination.rename(KEY, new)  # as after an answer that was lost
+    assert [(found.key, found.bytes) for found in destination.list("acme/")] == [(new, part.bytes)]
+    destination.put(make_part(tmp_path, seed=2), KEY)
+    with pytest.raises(DeliveryError) as caught:
+        destination.rename(KEY, new)
+    check_line(caught.value, KEY, "which is there already")
+    assert destination.fetch(new, here).bytes == part.bytes
+
+
+def test_what_is_not_there_is_not_fetched(destination: Destination, tmp_path: Path) -> None:
+    """It may have been taken away since it was listed."""
+    for act in (
+        lambda: destination.fetch(KEY, tmp_path / "here"),
+        lambda: destination.rename(KEY, "acme/new"),
+    ):
+        with pytest.raises(DeliveryError) as caught:
+            act()
+        check_line(caught.value, KEY)
+        assert "is not there" in str(caught.value) or "No such file" in str(caught.value)
+    assert list(tmp_path.glob("here*")) == []
+
+
+def test_no_room_here_for_what_is_fetched(destination: Destination, tmp_path: Path) -> None:
+    part, here = make_part(tmp_path, 3_000_000), tmp_path / "here"
+    destination.put(part, KEY)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        with pytest.raises(DeliveryError, match="here: File too large; make room there"):
+            destination.fetch(KEY, here)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not here.exists()
+    assert destination.fetch(KEY, here).bytes == part.bytes
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DeliveryError, match="folder: Is a directory; check `spool_dir`"):
+        destination.fetch(KEY, tmp_path / "folder")
+
+
+def lost_at(kind: str, server: Any, at: int, how: str, times: int) -> None:
+    """Let the server lose what is fetched."""
+    lost: list[int] = []
+
+    def lose(operation: Any, about: Any = None) -> str | None:
+        if kind == "s3":
+            now = operation["REQUEST_METHOD"] == "GET" and operation["PATH_INFO"].endswith(NAME)
+        else:
+            now = operation == "read" and about >= at
+        if not now or len(lost) == times:
+            return None
+        lost.append(1)
+        return how
+
+    server.fault = lose
+
+
+@pytest.mark.parametrize(
+    ("kind", "how"), [("sftp", "drop"), ("ftp", "drop"), ("ftp", "end"), ("ftps", "drop"), ("s3", "half")]
+)
+def test_a_file_that_breaks_off_is_fetched_on_or_not_at_all(
+    request: pytest.FixtureRequest, opened: Callable[..., Destination], tmp_path: Path, kind: str, how: str
+) -> None:
+    server = request.getfixturevalue(kind)
+    more: dict[str, Any] = {"retries": 1}
+    if kind == "s3":
+        more = {"retries": {"max_attempts": 2}}
+    if kind == "ftps":
+        more |= {"tls": True, "ca_file": str(request.getfixturevalue("certificate").ca_file)}
+    raw = {"sftp": sftp_settings, "s3": s3_settings}.get(kind, ftp_settings)(server, **more)
+    destination, part, here = opened(**raw), make_part(tmp_path, 4_000_000), tmp_path / "here"
+    destination.put(part, KEY)
+    lost_at(kind, server, 1_000_000, how, 1)
+    destination.fetch(KEY, here)
+    assert here.read_bytes() == part.path.read_bytes()
+    lost_at(kind, server, 1_000_000, how, 1_000_000)
+    with pytest.raises(DeliveryError) as caught:
+        destination.fetch(KEY, here)
+    check_line(caught.value, KEY, "in 2 attempts")
+    assert not here.exists()
+
+
+def test_an_ftp_server_that_begins_at_the_beginning_only(
+    ftp: FtpServer, opened: Callable[..., Destination], tmp_path: Path
+) -> None:
+    destination, part, here = (
+        opened(**ftp_settings(ftp, retries=1)),
+        make_part(tmp_path, 4_000_000),
+        tmp_path / "here",
+    )
+    destination.put(part, KEY)
+    ftp.unknown = {"REST"}
+    lost_at("ftp", ftp, 1_000_000, "drop", 1)
+    destination.fetch(KEY, here)
+    assert here.read_bytes() == part.path.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["sftp", "ftp", "s3"])
+def test_a_file_that_may_not_be_read_is_not_fetched(
+    request: pytest.FixtureRequest, opened: Callable[..., Destination], tmp_path: Path, kind: str
+) -> None:
+    server = request.getfixturevalue(kind)
+    settings = {"sftp": sftp_settings, "ftp": ftp_settings, "s3": s3_settings}[kind]
+    destination = opened(**settings(server))
+    destination.put(make_part(tmp_path), KEY)
+
+    def forbid(operation: Any, about: Any = None) -> int | None:
+        if kind == "s3":
+            return 403 if operation["REQUEST_METHOD"] == "GET" else None
+        if operation in ("open", "rename", "posix_rename"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return None
+
+    server.fault = forbid
+    with pytest.raises(DeliveryError) as caught:
+        destination.fetch(KEY, tmp_path / "here")
+    check_line(caught.value, KEY, "may not read it (s3:GetObject)" if kind == "s3" else "Permission denied")
+    if kind != "s3":
+        with pytest.raises(DeliveryError) as caught:
+            destination.rename(KEY, f"{KEY}.processed")
+        check_line(caught.value, KEY, "Permission denied")
 
 
 @pytest.mark.parametrize("key", ["../x", "/x", "a//b", "a/./b", "a\\b", "a\nDELE b", ""])

@@ -1,4 +1,4 @@
-"""Where inbound files go: a directory, S3, SFTP or FTP.
+"""Where inbound files go and outbound files come from: a directory, S3, SFTP or FTP.
 
 A key is `<partner_name>/date=<yyyy-mm-dd>/<file name>` (filenames.object_key), or the file name alone with
 `layout: flat`. Whatever the kind, no half file ever stands under its key, a file that is there is never replaced,
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from aam_onboard.destinations.settings import (
@@ -102,6 +103,19 @@ class Destination(Protocol):
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """The files whose keys begin with the prefix; CannotListError when that can't be known."""
+
+    def fetch(self, key: str, path: Path) -> Stored:
+        """Bring the file into a new one of this machine, for this user alone, and prove it by its size.
+
+        Raises DeliveryError when it is not there, may not be read, does not arrive whole, or finds no room here; then
+        nothing is left under `path`.
+        """
+
+    def rename(self, key: str, new: str) -> None:
+        """Give the file another key, in folders that are made where they are missing; done when it has it already.
+
+        Raises DeliveryError when it is not there, or another file has the new key.
+        """
 
     def delete(self, key: str) -> None:
         """Remove the file and what an interrupted `put` left of it; no error when it is not there."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from aam_onboard.errors import DeliveryError
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from aam_onboard.files import Part
 
 BLOCK = 1024 * 1024
+
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 OnBytes = Callable[[int], None]
 
@@ -64,6 +69,24 @@ def blocks(path: Path, offset: int = 0) -> Iterator[bytes]:
         file.seek(offset)
         while block := file.read(BLOCK):
             yield block
+
+
+@contextmanager
+def arriving(path: Path) -> Iterator[IO[bytes]]:
+    """A new file that only this user reads, to be filled from a destination; removed when it does not become whole.
+
+    What this machine's file system refuses is told here; the other end's errors must be DeliveryErrors already.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600), "wb") as file:
+            yield file
+    except BaseException as error:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            todo = "make room there" if error.errno in NO_ROOM else "check `spool_dir`"
+            raise DeliveryError(f"{path}: {reason(error)}; {todo}, and receive again") from error
+        raise
 
 
 def sha256_of(path: Path) -> str:

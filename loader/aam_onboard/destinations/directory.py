@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from aam_onboard.destinations import Abilities, CannotListError, Stored
 from aam_onboard.destinations.common import (
+    NO_ROOM,
+    arriving,
     blocks,
     check_part,
     checked_key,
@@ -86,6 +88,34 @@ class Directory:
                 with suppress(FileNotFoundError):  # picked up since
                     yield self._stored(path)
 
+    def fetch(self, key: str, path: Path) -> Stored:
+        """Copied, so that nobody who writes there changes what was proven here."""
+        source = self._path(key)
+        with self._our_errors(source, right="read"):
+            stored = self._stored(source)
+        with arriving(path) as file:
+            for block in self._read(source):
+                file.write(block)
+            if file.tell() != stored.bytes:
+                raise DeliveryError(
+                    f"output `{self.name}`: {source}: {file.tell()} bytes were read of {stored.bytes}; somebody still"
+                    " writes there, so receive again later"
+                )
+        return stored
+
+    def rename(self, key: str, new: str) -> None:
+        """See Destination."""
+        source, target = self._path(key), self._path(new)
+        with self._our_errors(source):
+            if not os.path.lexists(target):
+                make_private_folder(target.parent)
+                source.rename(target)
+            elif os.path.lexists(source):
+                raise DeliveryError(
+                    f"output `{self.name}`: {source} can't become {target}, which is there already; move one of them"
+                    " away"
+                )
+
     def delete(self, key: str) -> None:
         """Folders stay."""
         path = self._path(key)
@@ -102,6 +132,10 @@ class Directory:
 
     def close(self) -> None:
         """There is no connection."""
+
+    def _read(self, source: Path) -> Iterator[bytes]:
+        with self._our_errors(source, right="read"):
+            yield from blocks(source)
 
     def _path(self, key: str) -> Path:
         return self._root / checked_key(key)
@@ -126,14 +160,16 @@ class Directory:
         )
 
     @contextmanager
-    def _our_errors(self, path: Path, kind: type[DeliveryError] = DeliveryError) -> Iterator[None]:
+    def _our_errors(
+        self, path: Path, kind: type[DeliveryError] = DeliveryError, right: str = "write to"
+    ) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if error.errno in NO_ROOM:
                 todo = "make room there and deliver again"
             elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                todo = f"let this user write to {self._root}, or change `path` in destinations.yml"
+                todo = f"let this user {right} {self._root}, or change `path` in destinations.yml"
             else:
                 todo = "check `path` in destinations.yml"
             raise kind(f"output `{self.name}`: {path}: {reason(error)}; {todo}") from error

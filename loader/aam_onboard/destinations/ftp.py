@@ -10,7 +10,7 @@ import ftplib
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -185,7 +185,7 @@ class _FtpSession:
         self._ftp.close()
         self._begin()
 
-    def read(self, path: str, offset: int) -> Iterator[bytes]:
+    def read(self, path: str, offset: int) -> Generator[bytes, None, None]:
         with _our_errors(f"read {path}"):
             connection = self._transfer(f"RETR {path}", offset)
             complete = False

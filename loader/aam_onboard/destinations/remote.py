@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import quote
 
 from aam_onboard.destinations import INBOUND, CannotListError, Stored
 from aam_onboard.destinations.common import (
     BLOCK,
     OnBytes,
+    arriving,
     check_part,
     checked_key,
     is_temporary_name,
@@ -67,7 +68,7 @@ class Session(Protocol):
     def send(self, source: Path, path: str, offset: int, on_bytes: OnBytes) -> None:
         """Write the source from `offset` to the file, which has that many bytes; 0 begins it anew."""
 
-    def read(self, path: str, offset: int) -> Iterator[bytes]:
+    def read(self, path: str, offset: int) -> Generator[bytes, None, None]:
         """The file's content from `offset`."""
 
     def rename(self, path: str, new_path: str) -> None:
@@ -145,6 +146,15 @@ class Remote:
         """Folder by folder, in the order of the keys."""
         yield from self._below(prefix.rpartition("/")[0], prefix)
 
+    def fetch(self, key: str, path: Path) -> Stored:
+        """Goes on after a lost connection from what has arrived."""
+        with arriving(path) as file:
+            return self._try(lambda session: self._fetch(session, key, file), self.uri(key))
+
+    def rename(self, key: str, new: str) -> None:
+        """See Destination."""
+        self._try(lambda session: self._rename(session, key, new), self.uri(key))
+
     def delete(self, key: str) -> None:
         """Folders stay."""
         path = self._path(key)
@@ -170,6 +180,38 @@ class Remote:
             idle, self._idle = self._idle, []
         for session in idle:
             session.close()
+
+    def _fetch(self, session: Session, key: str, file: IO[bytes], begin: int | None = None) -> Stored:
+        path = self._path(key)
+        size = session.size(path)
+        if size is None:
+            raise ServerRefusal("it is not there; somebody took it away since it was listed")
+        begin = file.tell() if begin is None else begin
+        file.seek(begin if begin <= size else 0)
+        file.truncate()
+        try:
+            with closing(session.read(path, file.tell())) as data:
+                for block in data:
+                    file.write(block)
+        except ServerRefusal:
+            if begin == 0:
+                raise
+            return self._fetch(session, key, file, 0)  # perhaps the server only won't begin in the middle
+        if file.tell() != size:
+            raise ServerFault(f"{file.tell()} bytes arrived of {size}")
+        return Stored(key, size)
+
+    def _rename(self, session: Session, key: str, new: str) -> None:
+        path, target = self._path(key), self._path(new)
+        there = session.size(path)
+        if session.size(target) is not None:
+            if there is None:
+                return  # perhaps our own rename, of which the answer was lost
+            raise ServerRefusal(f"it can't become {target}, which is there already; move one of them away")
+        if there is None:
+            raise ServerRefusal("it is not there; somebody took it away since it was listed")
+        self._make_folders(session, new.rpartition("/")[0])
+        session.rename(path, target)
 
     def _put(self, session: Session, part: Part, key: str, report: Callable[[int], None]) -> Stored:
         path = self._path(key)

@@ -14,10 +14,11 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam_onboard.destinations import INBOUND, CannotListError, Stored
-from aam_onboard.destinations.common import OnBytes, check_part, checked_key, reason
+from aam_onboard.destinations.common import BLOCK, OnBytes, arriving, check_part, checked_key, reason
 from aam_onboard.destinations.s3_faults import DENIED, NOT_THERE, code_of, said_before_the_store, said_of
 from aam_onboard.destinations.s3_proof import difference, kept_sha256
 from aam_onboard.destinations.settings import S3Settings
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from botocore.config import Config
     from botocore.session import Session
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef, HeadObjectOutputTypeDef
 
     from aam_onboard.files import Part
+
+
+_NOT_READABLE = "the credentials may not read it (s3:GetObject); ask for that"
 
 
 class S3:
@@ -109,6 +113,40 @@ class S3:
                     modified = found["LastModified"].astimezone(timezone.utc)
                     yield Stored(found["Key"], found["Size"], None, modified)
 
+    def fetch(self, key: str, path: Path) -> Stored:
+        """By one GET, gone on with where the connection broke, as long as the object is the same one."""
+        found = self._existing(key)
+        with arriving(path) as file:
+            for _ in range(self._settings.retries.max_attempts):
+                for block in self._read(key, found, file.tell()):
+                    file.write(block)
+                if file.tell() == found["ContentLength"]:
+                    return _stored(key, found, kept_sha256(found))
+            raise DeliveryError(
+                f"output `{self.name}`: {self.uri(key)}: {file.tell()} bytes arrived of {found['ContentLength']}, in"
+                f" {self._settings.retries.max_attempts} attempts; receive again later, or raise `retries`"
+            )
+
+    def rename(self, key: str, new: str) -> None:
+        """S3 knows no renaming: a copy that it makes itself, proven by its size, then the old object is deleted."""
+        there = self._head(new)
+        if there is not None and self._head(key) is None:
+            return  # renamed before
+        found = self._existing(key)
+        if there is None:
+            more = {} if self._settings.acl is None else {"ACL": self._settings.acl}
+            with self._our_errors(self.uri(new)):
+                source: CopySourceTypeDef = {"Bucket": self._settings.bucket, "Key": key}
+                self._client.copy(source, self._settings.bucket, new, more)
+            there = self._existing(new)
+        if there["ContentLength"] != found["ContentLength"]:
+            raise DeliveryError(
+                f"output `{self.name}`: {self.uri(key)} can't become {self.uri(new)}, which is there already; move one"
+                " of them away"
+            )
+        with self._our_errors(self.uri(key)):
+            self._client.delete_object(Bucket=self._settings.bucket, Key=key)
+
     def delete(self, key: str) -> None:
         """Also aborts the uploads of this key that were never completed, where that is allowed."""
         with self._our_errors(self.uri(key)):
@@ -169,6 +207,26 @@ class S3:
                 if code_of(error) not in NOT_THERE:
                     raise
         return None
+
+    def _existing(self, key: str) -> HeadObjectOutputTypeDef:
+        found = self._head(key, _NOT_READABLE)
+        if found is None:
+            raise DeliveryError(
+                f"output `{self.name}`: {self.uri(key)} is not there; somebody took it away since it was listed"
+            )
+        return found
+
+    def _read(self, key: str, found: HeadObjectOutputTypeDef, begin: int) -> Iterator[bytes]:
+        """The object's content from there, until the connection breaks."""
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+        with self._our_errors(self.uri(key), _NOT_READABLE):
+            more: Any = {"Range": f"bytes={begin}-"} if begin else {}
+            body = self._client.get_object(
+                Bucket=self._settings.bucket, Key=key, IfMatch=found["ETag"], **more
+            )["Body"]
+            with suppress(HTTPClientError, IncompleteReadError):  # how much has arrived tells
+                yield from body.iter_chunks(BLOCK)
 
     def _difference(self, found: HeadObjectOutputTypeDef, part: Part, uri: str) -> str | None:
         with self._our_errors(uri):  # some proofs read the file again

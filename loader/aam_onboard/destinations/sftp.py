@@ -13,7 +13,7 @@ import re
 import socket
 import stat
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # A write request of this size fits into every server's packets; paramiko cuts larger ones itself.
 _REQUEST = 32 * 1024
+# Requests of reading that wait for their answers: more would only wait in memory.
+_REQUESTS_AHEAD = 64
 
 
 def open_sftp(name: str, settings: SftpSettings) -> Remote:
@@ -136,11 +138,12 @@ class _SftpSession:
                     target.write(data)
                     on_bytes(sent - offset)
 
-    def read(self, path: str, offset: int) -> Iterator[bytes]:
+    def read(self, path: str, offset: int) -> Generator[bytes, None, None]:
         with self._doing(f"read {path}"), self._sftp.open(path, "rb") as file:
             file.seek(offset)
             size = file.stat().st_size or 0
-            file.prefetch(size)
+            _let_askers_end_quietly(file)
+            file.prefetch(size, _REQUESTS_AHEAD)
             while data := file.read(BLOCK):
                 yield data
 
@@ -423,6 +426,20 @@ def _how_to_add(settings: SftpSettings) -> str:
 def _how_to_replace(settings: SftpSettings) -> str:
     host = settings.host if settings.port == 22 else f"[{settings.host}]:{settings.port}"
     return f"`ssh-keygen -R '{host}' -f {settings.known_hosts}`, then {_how_to_add(settings)}"
+
+
+def _let_askers_end_quietly(file: paramiko.SFTPFile) -> None:
+    """paramiko asks for what comes next in a thread, whose end with the connection Python would show as a traceback.
+
+    Who reads sees that the connection broke, too, and tells it.
+    """
+    import paramiko
+
+    def ask(*arguments: Any) -> None:
+        with suppress(EOFError, OSError, paramiko.SSHException):
+            vars(paramiko.SFTPFile)["_prefetch_thread"](file, *arguments)
+
+    vars(file)["_prefetch_thread"] = ask
 
 
 def _entry(found: paramiko.SFTPAttributes) -> Entry:
