@@ -2,18 +2,161 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from aam_onboard.errors import ConfigError
+from aam_onboard.options import path_option, text_option
+
+if TYPE_CHECKING:
+    from aam_onboard.destinations import Destination
 
 app = typer.Typer(
     name="sandbox",
     help="A local Audience Manager. It reads inbound files as Adobe documents it, and answers with receipts.\n\n"
-    "Example: aam sandbox init",
+    "Example: aam sandbox init && aam sandbox ingest",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
+Sandbox = Annotated[
+    Path, path_option("--sandbox", help="The sandbox's folder.", envvar="AAM_SANDBOX", metavar="PATH")
+]
+ProjectDir = Annotated[
+    Path,
+    path_option(
+        "--project-dir", help="The folder of dbt_project.yml.", envvar="AAM_PROJECT_DIR", metavar="PATH"
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+_FOLDER = Path("sandbox")
+
 
 @app.callback()
 def _sandbox() -> None:
     pass
+
+
+@app.command()
+def init(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="Data sources, traits, segments and destinations.",
+            show_default="sandbox.yml of the project",
+        ),
+    ] = None,
+    sandbox: Sandbox = _FOLDER,
+    project_dir: ProjectDir = Path(),
+) -> None:
+    """Make a sandbox. In a project, of its data sources and traits, with what FILE adds; anywhere else, of FILE.
+
+    Example: aam sandbox init
+    """
+    from aam_onboard import output
+    from aam_onboard.config import find_project, package_rules
+    from aam_sandbox.settings import FILE, fill, read_settings
+    from aam_sandbox.store import create
+
+    project = find_project(project_dir)
+    if file is None and (project_dir / FILE).is_file():
+        file = project_dir / FILE
+    if file is None and project is None:
+        raise ConfigError(
+            f"nothing says what the sandbox is of: give a {FILE}, or go where dbt_project.yml is"
+        )
+    settings = read_settings(file, project)
+    with create(sandbox) as store:
+        fill(store.connection, settings, project.rules if project else package_rules())
+    counts = {
+        name: len(getattr(settings, name)) for name in ("data_sources", "traits", "segments", "destinations")
+    }
+    made = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    output.say(f"{sandbox} is a local Audience Manager with {made}.")
+
+
+@app.command()
+def ingest(
+    source: Annotated[
+        str | None,
+        text_option(
+            "--from",
+            metavar="NAME|DIR",
+            help="An output of destinations.yml, or a folder.",
+            show_default="the project's default output",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Shuffle the data files, and part those of one delivery.")
+    ] = None,
+    sandbox: Sandbox = _FOLDER,
+    project_dir: ProjectDir = Path(),
+    as_json: Json = False,
+) -> None:
+    """Take in what was delivered, and write receipts. ID syncs come first; what was taken in ends in .processed.
+
+    A file that Audience Manager could not process is deleted, as it does; then this ends with 1.
+
+    Example: aam sandbox ingest --from local --seed 7
+    """
+    from aam_sandbox.ingest import ingest as take_in
+    from aam_sandbox.output import show_jobs
+    from aam_sandbox.store import open_store
+
+    inbox, prefix = _inbox(source, project_dir)
+    with open_store(sandbox) as store:
+        try:
+            done = take_in(store, inbox, prefix, seed)
+        finally:
+            inbox.close()
+        is_well = show_jobs(store, done, as_json)
+    sys.exit(0 if is_well else 1)
+
+
+def _inbox(source: str | None, project_dir: Path) -> tuple[Destination, str]:
+    """Where files wait, and how their keys begin. Raises ConfigError."""
+    from aam_onboard.config import find_project
+    from aam_onboard.destinations import load_destination, open_destination
+    from aam_onboard.destinations.settings import DirectorySettings
+
+    project = find_project(project_dir)
+    folder = Path(source) if source is not None else None
+    try:
+        if project is None or (source is not None and "/" in source):
+            raise ConfigError(
+                "--from: give an output of destinations.yml, where dbt_project.yml is, or a folder"
+            )
+        name, settings = load_destination(project, source)
+    except ConfigError:
+        if folder is None or not folder.is_dir():
+            if source is not None and "/" in source:
+                raise ConfigError(f"--from {source}: there is no such folder") from None
+            raise
+        directory = DirectorySettings(type="directory", path=folder, partner_name="any")
+        return open_destination("folder", directory), ""
+    layout = getattr(settings, "layout", "dated")
+    return open_destination(name, settings), "" if layout == "flat" else f"{settings.partner_name}/"
+
+
+@app.command()
+def profile(
+    dpid: Annotated[int, typer.Option("--dpid", help="The data source of the ID.", min=0)],
+    user_id: Annotated[str, text_option("--id", help="The ID as a file writes it.")],
+    sandbox: Sandbox = _FOLDER,
+    as_json: Json = False,
+) -> None:
+    """Show what the sandbox knows of a person: traits, segments, and the IDs that belong together.
+
+    Example: aam sandbox profile --dpid 58342 --id 00021
+    """
+    from aam_sandbox.output import show_profile
+    from aam_sandbox.profile import profile_of
+    from aam_sandbox.store import open_store
+
+    with open_store(sandbox) as store:
+        show_profile(profile_of(store, dpid, user_id), as_json)

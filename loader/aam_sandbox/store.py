@@ -38,7 +38,7 @@ COUNTERS = {
 # A profile is an ID of a data source: a device's (0 or a global data source), or a cross-device source's own. What
 # comes for a DPUUID of any other source goes to each device that is mapped to it.
 _TABLES = f"""
-create table sandbox (version integer);
+create table sandbox (version integer, gnupg_home varchar);
 -- id_type: a name of vars.id_types (dpuuid, aam_uuid, gaid, …); owned: by the company, so that files may name it
 create table data_sources (dpid bigint primary key, name varchar, integration_code varchar, id_type varchar,
     cross_device boolean not null, owned boolean not null);
@@ -138,9 +138,9 @@ class Store:
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
     def value(self, sql: str, parameters: list[Any] | None = None) -> Any:
-        """The first column of the one row of a query; None when there is no row."""
-        row = self.connection.execute(sql, parameters).fetchone()
-        return row[0] if row else None
+        """The first column of the first row of a query; None when there is no row."""
+        rows = self.connection.execute(sql, parameters).fetchall()
+        return rows[0][0] if rows else None
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -173,7 +173,7 @@ def create(folder: Path) -> Iterator[Store]:
     unfinished.unlink(missing_ok=True)
     with _opened(folder, unfinished) as store, store.transaction() as connection:
         connection.execute(_TABLES)
-        connection.execute("insert into sandbox values (?)", [VERSION])
+        connection.execute("insert into sandbox (version) values (?)", [VERSION])
         yield store
     unfinished.rename(folder / _FILE)
 

@@ -1,0 +1,70 @@
+"""What a person sees of the sandbox."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aam_onboard.output import _print_json as print_json
+from aam_onboard.output import _table as table
+from aam_onboard.output import say
+from aam_sandbox.ingest import Ingested
+from aam_sandbox.store import COUNTERS, Store
+
+_SHOWN = (
+    "records_received", "format_errors", "invalid_aam_id", "no_matching_aam_id", "no_trait_realized", "stored_records",
+    "total_realized_traits", "total_removed_traits", "total_traits_failed_validation",
+)  # fmt: skip
+
+
+def show_jobs(store: Store, done: Ingested, as_json: bool) -> bool:
+    """What an ingest has done: a row a job. Whether every file was processed."""
+    jobs = store.rows("select * from jobs where job_id in (select unnest(?)) order by job_id", [done.jobs])
+    for job in jobs:
+        job["files"] = store.rows(
+            "select * exclude (job_id) from job_files where job_id = ? order by name", [job["job_id"]]
+        )
+        job["samples"] = store.rows(
+            "select * exclude (job_id) from job_samples where job_id = ?", [job["job_id"]]
+        )
+        job["receipt"] = str(store.folder / "receipts" / f"{job['job_id']:06}.eml")
+    is_well = not done.left and all(file["outcome"] == "processed" for job in jobs for file in job["files"])
+    if as_json:
+        left = [{"file": file, "problem": problem} for file, problem in done.left]
+        print_json({"ok": is_well, "jobs": jobs, "left": left, "finished": done.finished})
+        return is_well
+    if not jobs and not done.left:
+        say("Nothing waits there.")
+        return is_well
+    rows = [([file["name"] for file in job["files"]], *(job[counter] for counter in _SHOWN)) for job in jobs]
+    heads = [COUNTERS[counter].lower().removeprefix("total ") for counter in _SHOWN]
+    table("Receipts", ("file", *heads), rows, numbers=heads)
+    for job in jobs:
+        for file in job["files"]:
+            if file["problem"]:
+                say(f"{file['name']} was deleted, as Audience Manager does: {file['problem']}.")
+    for file, problem in done.left:
+        say(f"{file} was left: {problem}.")
+    return is_well
+
+
+def show_profile(profile: dict[str, Any], as_json: bool) -> None:
+    """Traits and segments, and the IDs that belong together."""
+    if as_json:
+        print_json(profile)
+        return
+    if not profile["known"]:
+        say(f"Nothing is known of {profile['user_id']} in data source {profile['dpid']}.")
+        return
+    for title, found in (
+        ("Devices", profile["devices"]),
+        ("Customers' IDs that lead to it", profile["ids"]),
+    ):
+        if found:
+            table(title, ("data source", "ID"), [(str(one["dpid"]), one["id"]) for one in found])
+    traits = [(str(one["sid"]), one["name"], f"{one['since']:%Y-%m-%d %H:%M}") for one in profile["traits"]]
+    if traits:
+        table("Traits", ("ID", "name", "since (UTC)"), traits)
+    else:
+        say("It has no traits.")
+    if profile["segments"]:
+        table("Segments", ("ID", "name"), [(str(one["sid"]), one["name"]) for one in profile["segments"]])

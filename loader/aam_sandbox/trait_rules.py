@@ -1,0 +1,205 @@
+"""Trait rules: `ic == "52"`, `gender == "female" AND NOT age < 18`, as SQL over key-value signals.
+
+The syntax is that of [manage-trait-rules, trait-comparison-operators, trait-key-name-requirements]. A comparison holds
+for a record if it holds for one of its signals. Keys and values are compared without regard to letter case
+[faq-inbound-data-ingestion].
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from aam_onboard.errors import ConfigError
+from aam_onboard.reading import shown
+
+_DEEPEST = 100
+_COMPARES = ("==", "!=", ">=", "<=", ">", "<")
+_WORDS = ("contains", "matcheswords", "startswith", "endswith", "matchesregex")
+# `=>` stands on the operators' page, `>=` in its samples
+_SPELLINGS = {"=>": ">=", "=<": "<="}
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<sign>[()])|(?P<operator>==|!=|>=|<=|=>|=<|>|<)|(?P<quoted>"[^"]*")|(?P<word>[^\s()"=!<>]+))"""
+)
+_KEY = re.compile(r"[0-9A-Za-z_-]*[A-Za-z][0-9A-Za-z_-]*")
+_NUMBER = re.compile(r"-?[0-9]+([.][0-9]+)?")
+
+
+class TraitRuleError(ConfigError):
+    """A rule that can't be read; the message points at the character."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A key's value compared with one of the rule."""
+
+    key: str
+    operator: str
+    value: str
+
+    def holds(self, key: str = "key", value: str = "value") -> str:
+        """SQL: whether it holds for a signal; `key` and `value`: the SQL of these, which must be in lower case."""
+        wanted = _literal(self.value.lower())
+        match self.operator:
+            case "==":
+                holds = f"{value} = {wanted}"
+            case "!=":
+                holds = f"{value} <> {wanted}"
+            case "contains":
+                holds = f"contains({value}, {wanted})"
+            case "startswith":
+                holds = f"starts_with({value}, {wanted})"
+            case "endswith":
+                holds = f"ends_with({value}, {wanted})"
+            case "matcheswords":
+                words = r"(^|\W)" + re.escape(self.value.lower()) + r"(\W|$)"
+                holds = f"regexp_matches({value}, {_literal(words)})"
+            case "matchesregex":
+                holds = f"regexp_matches({value}, {_literal(self.value)}, 'i')"
+            case _:
+                holds = f"coalesce(try_cast({value} as double) {self.operator} {self.value}, false)"
+        return f"({key} = {_literal(self.key.lower())} and {holds})"
+
+
+@dataclass(frozen=True)
+class _Joined:
+    word: str
+    members: tuple[_Part, ...]
+
+
+_Part = Comparison | _Joined
+
+
+@dataclass(frozen=True)
+class TraitRule:
+    """A rule that was read."""
+
+    whole: _Part
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """What it compares, each once."""
+        return list(dict.fromkeys(_comparisons_of(self.whole)))
+
+    def condition(self, holds: Callable[[Comparison], str]) -> str:
+        """SQL: whether the rule is true; `holds`: the SQL that says it of one comparison."""
+        return _condition(self.whole, holds)
+
+
+def parse_trait_rule(rule: str) -> TraitRule:
+    """Comparisons with AND, OR, NOT and parentheses; NOT binds closest, OR least.
+
+    Raises TraitRuleError that points at the character that is wrong.
+    """
+    return TraitRule(_Parser(rule).parsed())
+
+
+def _comparisons_of(part: _Part) -> list[Comparison]:
+    if isinstance(part, Comparison):
+        return [part]
+    return [found for member in part.members for found in _comparisons_of(member)]
+
+
+def _condition(part: _Part, holds: Callable[[Comparison], str]) -> str:
+    if isinstance(part, Comparison):
+        return holds(part)
+    members = [_condition(member, holds) for member in part.members]
+    return f"(not {members[0]})" if part.word == "not" else f"({f' {part.word} '.join(members)})"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+class _Parser:
+    def __init__(self, rule: str) -> None:
+        self._rule = rule
+        self._at = 0
+        self._depth = 0
+        self._kind: str | None = None
+        self._next()
+
+    def parsed(self) -> _Part:
+        part = self._either()
+        if self._kind:
+            self._wrong("AND, OR or the end stands there")
+        return part
+
+    def _next(self) -> None:
+        found = _TOKEN.match(self._rule, self._at)
+        if found:
+            self._kind = found.lastgroup
+            self._start = found.start(found.lastgroup or 0)
+            self._text = found[found.lastgroup or 0]
+            self._at = found.end()
+        else:
+            rest = self._rule[self._at :]
+            self._start = len(self._rule) - len(rest.lstrip())
+            self._kind, self._text = None, ""
+            if rest.strip().startswith('"'):
+                self._wrong("a closing quote is missing")
+            if rest.strip():
+                self._wrong("no such operator; known are " + ", ".join((*_COMPARES, *_WORDS)))
+
+    def _is_word(self, *words: str) -> bool:
+        return self._kind == "word" and self._text.lower() in words
+
+    def _either(self) -> _Part:
+        return self._joined("or", lambda: self._joined("and", self._one))
+
+    def _joined(self, word: str, member: Callable[[], _Part]) -> _Part:
+        members = [member()]
+        while self._is_word(word):
+            self._next()
+            members.append(member())
+        return members[0] if len(members) == 1 else _Joined(word, tuple(members))
+
+    def _one(self) -> _Part:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            self._wrong(f"more than {_DEEPEST} levels of NOT and parentheses")
+        part: _Part
+        if self._is_word("not"):
+            self._next()
+            part = _Joined("not", (self._one(),))
+        elif self._kind == "sign" and self._text == "(":
+            self._next()
+            part = self._either()
+            if self._text != ")" or self._kind != "sign":
+                self._wrong("a closing parenthesis is missing")
+            self._next()
+        else:
+            part = self._comparison()
+        self._depth -= 1
+        return part
+
+    def _comparison(self) -> Comparison:
+        if self._kind not in ("word", "quoted") or self._is_word("and", "or"):
+            self._wrong("a key, NOT or a parenthesis stands there")
+        key = self._text.strip('"')
+        if not _KEY.fullmatch(key):
+            self._wrong(f"key {shown(key)}: a key holds letters, digits, - and _, and a letter at least")
+        self._next()
+        operator = _SPELLINGS.get(self._text, self._text).lower()
+        if operator not in (*_COMPARES, *_WORDS) or self._kind == "quoted":
+            self._wrong("an operator stands there: " + ", ".join((*_COMPARES, *_WORDS)))
+        self._next()
+        if self._kind not in ("word", "quoted"):
+            self._wrong('a value stands there, such as 52 or "female"')
+        value = self._text.strip('"')
+        if self._kind == "word" and not _NUMBER.fullmatch(value):
+            self._wrong(f"value {shown(value)}: a text stands in quotes")
+        if operator in (">", "<", ">=", "<=") and not _NUMBER.fullmatch(value):
+            self._wrong(f"value {shown(value)}: {operator} compares numbers")
+        if operator == "matchesregex":
+            try:
+                re.compile(value)
+            except (re.error, RecursionError, OverflowError) as error:
+                self._wrong(f"no regular expression: {error}")
+        self._next()
+        return Comparison(key, operator, value)
+
+    def _wrong(self, what: str) -> NoReturn:
+        raise TraitRuleError(f"trait rule `{shown(self._rule)}`, character {self._start + 1}: {what}")
