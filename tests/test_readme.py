@@ -52,7 +52,8 @@ def test_console_blocks_show_what_the_commands_print(
             )
             assert done.returncode == 0, (command, done.stderr)
             if shown:
-                assert done.stdout.splitlines() == shown, command
+                printed = [line.rstrip() for line in done.stdout.splitlines()]
+                assert printed == shown, command
 
 
 def test_file_list_names_what_is_delivered(duckdb_workspace: "Callable[[Stage], Workspace]") -> None:

@@ -198,9 +198,10 @@ def plan(
     Example: aam plan --rejected crm_traits
     """
     from aam_onboard import state
+    from aam_onboard.destinations import place_of
     from aam_onboard.plan import make_plan
     from aam_onboard.run import find_place, located, looking
-    from aam_onboard.strays import find_strays
+    from aam_onboard.strays import what_stops
 
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
@@ -212,11 +213,12 @@ def plan(
         plans = make_plan(warehouse, place.project, feeds, full=full)
         samples = state.rejected_samples(warehouse, place.project, rejected) if rejected else []
         mismatches = state.id_mismatches(warehouse, place.project)
-        strays = find_strays(warehouse, place.project, place.destination_name)
+        where = place_of(place.destination, place.project.root)
+        strays, moved = what_stops(warehouse, place.project, place.destination_name, where)
     if rejected is not None:
         output.show_rejected(place.project.rules, rejected, samples, as_json)
     else:
-        output.show_plan(place.project, plans, mismatches, strays, as_json)
+        output.show_plan(place.project, plans, mismatches, strays, moved, as_json)
 
 
 @app.command()
@@ -355,7 +357,7 @@ def forget(
     from aam_onboard.run import ask_to_forget, find_place
 
     place = find_place(project_dir, target, None, _variables(variables))
-    output.show_forgetting(place.project, ask_to_forget(place, Person(dpid, user_id)), as_json)
+    output.show_forgetting(ask_to_forget(place, Person(dpid, user_id)), as_json)
 
 
 @app.command()

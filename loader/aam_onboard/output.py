@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -313,15 +314,16 @@ def show_plan(
     plans: list[FeedPlan],
     mismatches: list[dict[str, Any]],
     strays: list[Stray],
+    moved: str,
     as_json: bool,
 ) -> None:
     """The plan: a row a feed, then the rejected rows by reason, then the IDs that match nobody.
 
-    `strays`: what stops every delivery, and so comes last.
+    `strays` and `moved`: what stops every delivery, and so comes last.
     """
     if as_json:
         found = {"feeds": [plan.to_json() for plan in plans], "id_mismatches": mismatches}
-        _print_json(found | {"strays": [stray.to_json() for stray in strays]})
+        _print_json(found | {"strays": [stray.to_json() for stray in strays], "moved": moved or None})
         return
     rows = [
         (
@@ -401,8 +403,8 @@ def show_plan(
             numbers=("users", "share"),
             wraps=("data source", "difference"),
         )
-    for stray in strays:
-        say(f"Nothing will be delivered: {stray.says}.")
+    for reason in [stray.says for stray in strays] + ([moved] if moved else []):
+        say(f"Nothing will be delivered: {reason}.")
 
 
 def show_rejected(rules: Rules, feed: str, samples: list[dict[str, Any]], as_json: bool) -> None:
@@ -483,7 +485,7 @@ def show_answer(rules: Rules, answer: Answer, as_json: bool) -> None:
         )
 
 
-def show_forgetting(project: Project, known: Known, as_json: bool) -> None:
+def show_forgetting(known: Known, as_json: bool) -> None:
     """What will be withdrawn of a person and what can't be."""
     if as_json:
         _print_json(known.to_json())
@@ -503,16 +505,17 @@ def show_forgetting(project: Project, known: Known, as_json: bool) -> None:
     say(f"With {waits}, all that can be is withdrawn; then the ID is forgotten here too{asked}.")
     if any(one.staying for one in known.lying):
         say(
-            "What stays at Audience Manager, no file takes back (ID pairs, key-values of sync feeds): ask Adobe for its"
-            " deletion, or let it expire."
+            "What stays at Audience Manager no file takes back (ID pairs, key-values of sync feeds): ask Adobe to"
+            " delete it, or let it expire."
         )
     if known.models:
-        say(f"Delete the person where they come from, too: {', '.join(known.models)} gives rows of them.")
-    for pair in known.pairs:
         say(
-            f"An ID pair names {pair.user_id} of data source {pair.dpid} ({project.data_source_name(pair.dpid)})"
-            " with it: if that is the same person's, forget it too."
+            f"Delete the person where they come from, too, for these models name them: {', '.join(known.models)}."
         )
+    if known.pairs:
+        say("ID pairs name these with it; forget them too, if they are nobody else's:")
+        for pair in known.pairs:
+            say(f"  aam forget {shlex.quote(pair.user_id)} --dpid {pair.dpid}")
 
 
 def show_result(result: RunResult, as_json: bool) -> None:

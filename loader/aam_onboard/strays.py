@@ -102,6 +102,14 @@ def find_strays(warehouse: Warehouse, project: Project, destination: str) -> lis
     return _strays_among(warehouse, project, state.last_sent(warehouse, project, destination))
 
 
+def what_stops(
+    warehouse: Warehouse, project: Project, destination: str, place: str
+) -> tuple[list[Stray], str]:
+    """What would stop every delivery to a destination: strays, and that it is another place now (`moved`)."""
+    sent = state.last_sent(warehouse, project, destination)
+    return _strays_among(warehouse, project, sent), moved(sent, place)
+
+
 def _strays_among(warehouse: Warehouse, project: Project, deliveries: Sequence[Delivery]) -> list[Stray]:
     strays = []
     for last in deliveries:
@@ -135,17 +143,24 @@ def _is_same(last: Delivery, sent: tuple[int, ...], now: _Identity | None) -> bo
     return now is not None and now[:2] == (last.kind, sent) and last.id_type in (None, now[2])
 
 
-def require_none(run: Run) -> None:
-    """Raise GuardError when something was sent that today's feeds would never take back, or to another place."""
-    name = run.destination.name
-    sent = state.last_sent(run.warehouse, run.project, name)
+def moved(sent: Sequence[Delivery], place: str) -> str:
+    """What to say of an output that is another place than what was sent went to; empty when it is the same."""
     for last in sent:
-        if last.place not in (None, run.place):
-            raise GuardError(
-                f"output {name} of destinations.yml is {run.place}, but what it has went to {last.place}: if that is"
+        if last.place not in (None, place):
+            name = last.destination
+            return (
+                f"output {name} of destinations.yml is {place}, but what it has went to {last.place}: if that is"
                 f" the same place with another address, `aam rename --to {name} {name}`; else give the output another"
                 " name, and everything is sent there"
             )
+    return ""
+
+
+def require_none(run: Run) -> None:
+    """Raise GuardError when something was sent that today's feeds would never take back, or to another place."""
+    sent = state.last_sent(run.warehouse, run.project, run.destination.name)
+    if elsewhere := moved(sent, run.place):
+        raise GuardError(elsewhere)
     if run.project.vars.retired:  # the build that takes one back
         return
     if strays := _strays_among(run.warehouse, run.project, sent):
