@@ -132,8 +132,8 @@ def prepare_splits(workspace: Prepare, place: Place) -> Workspace:
     return project
 
 
-def killed(project: Workspace, step: int, *arguments: str) -> str:
-    """Run `aam` until it is killed at a step: the step's name, or `end N`."""
+def killed(project: Workspace, step: int, *arguments: str, ends: tuple[int, ...] = (0,)) -> str:
+    """Run `aam` until it is killed at a step: the step's name, or `end N`, with an exit code of `ends`."""
     log = project.root / "killed.log"
     log.unlink(missing_ok=True)
     done = subprocess.run(
@@ -143,7 +143,7 @@ def killed(project: Workspace, step: int, *arguments: str) -> str:
     assert "Traceback" not in done.stderr, done.stderr
     assert log.exists(), (done.returncode, done.stderr)
     where = log.read_text()
-    assert done.returncode == (0 if where.startswith("end") else -signal.SIGKILL), done.stderr
+    assert done.returncode in (ends if where.startswith("end") else (-signal.SIGKILL,)), done.stderr
     return where
 
 

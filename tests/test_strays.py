@@ -2,7 +2,9 @@
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +189,9 @@ def test_an_output_that_is_another_place_now(duckdb_workspace: Prepare) -> None:
         "output local of destinations.yml is directory elsewhere/demo_partner, but what it has went to directory out/"
         in message
     )
+    assert (
+        "Nothing will be delivered: output local of destinations.yml is directory" in project.ok("plan").out
+    )
     (project.root / "out").rename(project.root / "elsewhere")
     assert "elsewhere/demo_partner" in project.ok("rename", "--to", "local", "local").out
     assert project.run() == []
@@ -205,84 +210,156 @@ def test_an_output_that_is_another_place_now(duckdb_workspace: Prepare) -> None:
     assert "output more has deliveries of its own" in project.refused(2, "rename", "--to", "files", "more")
 
 
+def test_a_data_source_that_another_feed_takes_over(duckdb_workspace: Prepare) -> None:
+    """The old feed is withdrawn by what leaves the new one alone."""
+    project = duckdb_workspace("delivered")
+    remove_model(project, "ios_traits")
+    there = received(project)["ftp_dpm_20915_58342"]
+    project.sql("create table raw.tablets as select * from raw.mobile_devices where false")
+    (project.root / "models" / "feeds" / "tablet_traits.sql").write_text(
+        f"select '{next(iter(there))[0]}' as user_id, 'd_sid' as signal_key, '9180401' as signal_value"
+    )
+    feed = {"dpid": 20915, "target_dpid": 58342, "id_type": "idfa", "mode": "overwrite"}
+    project.vars(lambda found: found["feeds"].update(tablet_traits=feed))
+    assert "feed ios_traits lie at Audience Manager under 20915 → 58342" in project.refused(3, "run", "-q")
+    project.ok("retire", "ios_traits", "-q")
+    assert received(project)["ftp_dpm_20915_58342"] == set()
+    assert max(project.out(), key=lambda path: path.name.rpartition("_")[2]).name.endswith(".sync.gz")
+    project.run()
+    assert received(project)["ftp_dpm_20915_58342"] == signals_of(project, "tablet_traits")
+
+
+def test_a_trait_that_another_data_source_has_now(duckdb_workspace: Prepare) -> None:
+    project = duckdb_workspace("delivered")
+    project.vars(lambda found: found.update(guards=LOOSE))
+    before = received(project)["ftp_dpm_58342"]
+    assert any(row[2] == "9180401" for row in before)
+    (project.root / "macros" / "seed_once.sql").unlink()
+    seed = project.root / "seeds" / "traits.csv"
+    seed.write_text(re.sub(r"(?m)^(9180401,.*),58342,", r"\1,58344,", seed.read_text()))
+    project.run()
+    assert received(project)["ftp_dpm_58342"] == {row for row in before if row[2] != "9180401"}
+
+
+SOURCES = {"dpuuid": 58342, "gaid": 20914}  # id type: data source
+TARGETS = (58342, 58344, 58399)
+USERS = [f"{number:08d}-0000-4000-8000-00000000000{number}" for number in range(1, 8)]  # an ID of either type
+
+
+@dataclass
+class History:
+    """A project of up to three feeds, that things happen to."""
+
+    project: Workspace
+    chance: random.Random
+    feeds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def begin(self) -> None:
+        for feed in ("crm_traits", "crm_profile", "ios_traits", "android_traits"):
+            remove_model(self.project, feed)
+        for model in ("crm_id_sync", "mobile_id_sync", "hashed_email_sync"):
+            (self.project.root / "models" / "feeds" / f"{model}.sql").unlink(missing_ok=True)
+        (self.project.root / "models" / "feeds" / "_feeds__models.yml").unlink()
+        sources = {target: {"name": str(target), "id_type": "dpuuid"} for target in TARGETS}
+        self.project.vars(lambda found: found.update(data_sources=sources, id_syncs={}, guards=LOOSE))
+        (self.project.root / "macros" / "seed_once.sql").unlink(missing_ok=True)
+        traits = "".join(
+            f"{trait_of(target, value)},{target} {value},{target},onboarded,\n"
+            for target in TARGETS
+            for value in range(3)
+        )
+        with (self.project.root / "seeds" / "traits.csv").open("a") as seed:
+            seed.write(traits)
+        self.project.sql("create table raw.said (feed text, user_id text, value integer)")
+
+    def happen(self) -> None:
+        """One thing, and users leave, come and change."""
+        name = self.chance.choice([*self.feeds, ""])
+        free = [
+            target for target in TARGETS if target not in {of["target_dpid"] for of in self.feeds.values()}
+        ]
+        what = self.chance.choice(["add", "add", "remove", "rename", "point", "id_type", "mode"])
+        self.counts[what] += 1
+        if what == "add" and free:
+            name = f"feed_{self.counts.total()}"
+            self.feeds[name] = {"dpid": 58342, "id_type": "dpuuid", "mode": "sync", "target_dpid": free[0]}
+        elif what == "remove" and name:
+            del self.feeds[name]
+        elif what == "rename" and name:
+            new = f"feed_{self.counts.total()}"
+            self.feeds[new] = self.feeds.pop(name)
+            self.project.sql(f"update raw.said set feed = '{new}' where feed = '{name}'")
+        elif what == "point" and name and free:
+            self.feeds[name]["target_dpid"] = self.chance.choice(free)
+        elif what == "id_type" and name:
+            id_type = self.chance.choice(list(SOURCES))
+            self.feeds[name].update(id_type=id_type, dpid=SOURCES[id_type])
+        elif what == "mode" and name:
+            self.feeds[name]["mode"] = self.chance.choice(["sync", "overwrite"])
+        rows = [
+            f"('{feed}', '{user}', {self.chance.randint(0, 2)})"
+            for feed in self.feeds
+            for user in self.chance.sample(USERS, 3)
+        ]
+        self.project.sql(f"delete from raw.said where user_id = '{self.chance.choice(USERS)}'")
+        if rows:
+            self.project.sql(f"insert into raw.said values {', '.join(rows)}")
+        for path in (self.project.root / "models" / "feeds").glob("feed_*.sql"):
+            path.unlink()
+        for feed, of in self.feeds.items():
+            (self.project.root / "models" / "feeds" / f"{feed}.sql").write_text(
+                "select distinct user_id, 'd_sid' as signal_key,"
+                f" cast({trait_of(of['target_dpid'], 0)} + value as {{{{ dbt.type_string() }}}}) as signal_value"
+                f" from raw.said where feed = '{feed}'"
+            )
+        self.project.vars(lambda found: found.update(feeds=self.feeds))
+
+    def run(self) -> None:
+        """Until it ends with 0: what stops it is renamed where the name alone has changed, else retired."""
+        from test_crash_safety import killed
+
+        if self.chance.random() < 0.25:
+            self.counts["kills"] += 1
+            killed(self.project, self.chance.choice([2, 5, 9, 14]), "run", "-q", ends=(0, 3))
+        while (done := self.project.aam("run", "-q")).code != 0:
+            found = re.search(r"of feed (\S+) lie at .*? under ([0-9]+) → ([0-9]+), ([a-z]+)", done.err)
+            assert done.code == 3 and found, done.err
+            identity = int(found[2]), int(found[3]), found[4]
+            same = [
+                name
+                for name, of in self.feeds.items()
+                if (of["dpid"], of["target_dpid"], of["id_type"]) == identity
+            ]
+            if not (same and self.project.aam("rename", found[1], same[0]).code == 0):
+                self.project.ok("retire", found[1], "-q")
+                self.counts["retired"] += 1
+
+    def require_agreement(self) -> None:
+        """What the files say was put at each data source is what the models of today say."""
+        world = received(self.project)
+        said = {
+            f"ftp_dpm_{of['dpid']}_{of['target_dpid']}": self.project.feed_rows(name)
+            for name, of in self.feeds.items()
+        }
+        for name in {*world, *said}:
+            assert world.get(name, set()) == said.get(name, set()), (name, self.feeds)
+
+
+def trait_of(target: int, value: int) -> int:
+    """A trait of a data source."""
+    return target * 100 + value
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(1 if SOAK == 1 else SOAK))
-def test_any_history(duckdb_workspace: Prepare, seed: int) -> None:
-    """Feeds are added, removed, renamed and pointed elsewhere, and users leave: after each run that ends with 0, what
-    the files have left at each data source is what the models of today say."""
-    chance = random.Random(seed)
-    project = duckdb_workspace("seeded")
-    remove_model(project, "crm_traits")
-    for feed in ("crm_profile", "ios_traits", "android_traits"):
-        remove_model(project, feed)
-    sources = {58344: {"name": "Profile", "id_type": "dpuuid"}, 58399: {"name": "More", "id_type": "dpuuid"}}
-    project.vars(
-        lambda found: (found["data_sources"].update(sources), found.update(id_syncs={}, guards=LOOSE))
-    )
-    for model in ("crm_id_sync", "mobile_id_sync", "hashed_email_sync"):
-        (project.root / "models" / "feeds" / f"{model}.sql").unlink(missing_ok=True)
-    (project.root / "models" / "feeds" / "_feeds__models.yml").unlink()
-    project.sql(
-        "create table raw.said as select 'none' as feed, 'u' as user_id, 'v' as signal_value where false"
-    )
-    feeds: dict[str, dict[str, Any]] = {}
-    retired = 0
+def test_any_history(workspace: Prepare, seed: int) -> None:
+    """Feeds are added, removed, renamed, pointed elsewhere and of other IDs, users leave, runs are killed: after each
+    run that ends with 0, nothing lies anywhere that the models of today do not say."""
+    project = workspace("seeded")
+    history = History(project, random.Random(f"{seed}{project.engine}"))
+    history.begin()
     for _ in range(4 if SOAK == 1 else 15):
-        match chance.choice(["add", "add", "remove", "rename", "point", "leave", "mode"]):
-            case "add" if len(feeds) < 3:
-                name = f"feed_{chance.randint(0, 99)}"
-                feeds[name] = {"dpid": 58342, "id_type": "dpuuid", "mode": "overwrite"}
-                taken = {settings["target_dpid"] for other, settings in feeds.items() if other != name}
-                feeds[name]["target_dpid"] = chance.choice(
-                    [one for one in (58342, 58344, 58399) if one not in taken]
-                )
-                values = ", ".join(f"('{name}', 'u{user}', 'v{chance.randint(0, 3)}')" for user in range(8))
-                project.sql(
-                    f"delete from raw.said where feed = '{name}'", f"insert into raw.said values {values}"
-                )
-            case "remove" if feeds:
-                feeds.pop(chance.choice(sorted(feeds)))
-            case "rename" if feeds:
-                old = chance.choice(sorted(feeds))
-                new = f"feed_{chance.randint(100, 999)}"
-                feeds[new] = feeds.pop(old)
-                project.sql(f"update raw.said set feed = '{new}' where feed = '{old}'")
-            case "point" if feeds:
-                name = chance.choice(sorted(feeds))
-                taken = {settings["target_dpid"] for settings in feeds.values()}
-                free = [one for one in (58342, 58344, 58399) if one not in taken]
-                feeds[name]["target_dpid"] = free[0] if free else feeds[name]["target_dpid"]
-            case "mode" if feeds:
-                name = chance.choice(sorted(feeds))
-                feeds[name]["mode"] = chance.choice(["sync", "overwrite"])
-        project.sql(f"delete from raw.said where user_id = 'u{chance.randint(0, 7)}'")
-        for path in (project.root / "models" / "feeds").glob("feed_*.sql"):
-            path.unlink()
-        for name in feeds:
-            (project.root / "models" / "feeds" / f"{name}.sql").write_text(
-                "select user_id, 'd_sid' as signal_key, '91804' || signal_value as signal_value from raw.said"
-                f" where feed = '{name}' and false union all"
-                f" select user_id, 'size', signal_value from raw.said where feed = '{name}'"
-            )
-        project.vars(lambda found: found.update(feeds=feeds))
-        while (done := project.aam("run", "-q")).code == 3:
-            found = re.search(r"of feed (\S+) lie at .*? under 58342 → ([0-9]+)", done.err)
-            assert found, done.err
-            same = [name for name, of in feeds.items() if of["target_dpid"] == int(found[2])]
-            renamed = len(same) == 1 and project.aam("rename", found[1], same[0]).code == 0
-            if not renamed:
-                project.ok("retire", found[1], "-q")
-                retired += 1
-        assert done.code == 0, done.err
-        world = received(project)
-        for target in (58342, 58344, 58399):
-            said = {
-                ("size", *row)
-                for name, of in feeds.items()
-                if of["target_dpid"] == target
-                for row in project.feed_rows(name)
-            }
-            there = {("size", *row) for row in world.get(f"ftp_dpm_58342_{target}", set())}
-            if all(of["mode"] == "overwrite" for of in feeds.values()):
-                assert there == said, target
-            assert said <= there, target
+        history.happen()
+        history.run()
+        history.require_agreement()
