@@ -22,6 +22,8 @@ from aam_onboard.warehouse.duckdb import holder
 
 Dbt = subprocess.Popen[str]
 
+REPORTING = "aam_onboard.reporting"  # the folder models/reporting
+
 
 @contextmanager
 def dbt_started(project: Project, adapter: str) -> Iterator[Dbt]:
@@ -56,8 +58,9 @@ def dbt_build(
     the warehouse, ConfigError when a model does not compile, and DeliveryError when a model or test fails; each names
     the model and says dbt's first line.
     """
-    # Unit tests prove the SQL when it is edited (dbt build, dbt test), not the data of a run.
-    arguments = ["build", "--exclude-resource-type", "unit_test", "--no-write-json"]
+    # Unit tests prove the SQL when it is edited (dbt build, dbt test), not the data of a run; and none waits for views
+    # that only people look at.
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--exclude", REPORTING, "--no-write-json"]
     if project.vars.retired:  # the outbox alone: what it is made from does not matter
         arguments = ["run", "--select", "aam_onboard.state", "aam_onboard.inbound", "--no-write-json"]
     # dbt parses all anew when vars differ from the last time: each kind of run keeps its own, and so does the user.
