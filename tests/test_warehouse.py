@@ -4,6 +4,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
@@ -214,6 +215,28 @@ def test_who_looks_does_not_wait_for_a_run(tmp_path: Path, monkeypatch: pytest.M
         file_lock(path),
     ):
         pass
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+def test_a_transaction_with_times_takes_effect_whole_or_not_at_all(
+    request: pytest.FixtureRequest, tmp_path: Path, engine: str
+) -> None:
+    """PostgreSQL's driver ends the open transaction itself where a parameter has a time zone."""
+    if engine == "postgres":
+        warehouse: Warehouse = request.getfixturevalue("postgres")
+    else:
+        duckdb.connect(tmp_path / "w.duckdb").close()
+        warehouse = DuckDBWarehouse("test", DuckDBSettings(type="duckdb", path=str(tmp_path / "w.duckdb")))
+    at = datetime(2026, 7, 1, 14, 30, tzinfo=timezone(timedelta(hours=2)))
+    warehouse.execute("create table times (happened_at timestamp with time zone)")
+    with pytest.raises(ZeroDivisionError), warehouse.transaction():
+        warehouse.execute("insert into times values ($1)", [at])
+        assert warehouse.rows("select happened_at from times where happened_at <= $1", [at]) == [
+            {"happened_at": at}
+        ]
+        raise ZeroDivisionError
+    assert warehouse.rows("select happened_at from times") == []
+    warehouse.execute("drop table times")
 
 
 def test_a_database_that_is_not_in_utf_8_is_refused(postgres_host: str) -> None:

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from aam_onboard.errors import (
@@ -79,14 +80,14 @@ class PostgresWarehouse(Warehouse):
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """See Warehouse."""
         with self._clear_errors(), closing(self._connection.cursor()) as cursor:
-            cursor.execute(sql, list(parameters) or None)
+            cursor.execute(sql, _bound(parameters))
             rows: list[dict[str, Any]] = cursor.fetch_arrow_table().to_pylist()
         return rows
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         """See Warehouse."""
         with self._clear_errors(), closing(self._connection.cursor()) as cursor:
-            cursor.execute(sql, list(parameters) or None)
+            cursor.execute(sql, _bound(parameters))
 
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """See Warehouse: on a connection of its own, since a COPY occupies it until the last row.
@@ -190,6 +191,19 @@ def _conninfo(settings: PostgresSettings) -> str:
     }
     quoted = {key: value.replace("\\", "\\\\").replace("'", "\\'") for key, value in values.items() if value}
     return " ".join(f"{key}='{value}'" for key, value in quoted.items())
+
+
+def _bound(parameters: Sequence[object]) -> list[object] | None:
+    """Parameters as the driver may have them: with a time zone in one it would end the transaction that is open.
+
+    The session's zone is UTC.
+    """
+    return [
+        value.astimezone(timezone.utc).replace(tzinfo=None)
+        if isinstance(value, datetime) and value.tzinfo is not None
+        else value
+        for value in parameters
+    ] or None
 
 
 def _with_literals(sql: str, parameters: Sequence[object]) -> str:
