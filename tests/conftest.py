@@ -444,7 +444,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             engine = next((engine for engine in ("duckdb", "postgres") if engine in name), None)
             if engine and Path(file).name in dear:
                 return engine
-            if engine and Path(file).name in ("test_outbox_sql.py", "test_sql_and_checker_agree.py"):
+            if engine and Path(file).name in (
+                "test_outbox_sql.py",
+                "test_sql_and_checker_agree.py",
+                "test_referee.py",
+            ):
                 return f"outbox {engine}"
             return f"{file} {engine}" if engine else nodeid
 
