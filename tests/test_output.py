@@ -53,8 +53,8 @@ def test_every_door_to_the_terminal(
     output.say(HOSTILE)
     output.pass_on(f"\x1b[32m{HOSTILE}\x1b[0m\x1b[8m hidden\n")
     logging.getLogger("aam").warning("%s", HOSTILE, extra={"fields": {"feed": HOSTILE}})
-    output._table(HOSTILE, ("feed", "file"), [(HOSTILE, [HOSTILE, HOSTILE])])
-    output._print_json({HOSTILE: HOSTILE})
+    output.table(HOSTILE, ("feed", "file"), [(HOSTILE, [HOSTILE, HOSTILE])])
+    output.print_json({HOSTILE: HOSTILE})
     out, err = capsys.readouterr()
     for text, times in ((out, 1 + 1 + 3 + 2), (err, 1 + 1 + 2)):
         assert_harmless(text)

@@ -16,6 +16,8 @@ import typer
 
 from aam_onboard import output
 from aam_onboard.errors import AamError, ConfigError
+from aam_onboard.options import path_option, text_option
+from aam_sandbox.cli import app as sandbox
 
 if TYPE_CHECKING:
     from aam_onboard.running import Options, RunResult
@@ -27,52 +29,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-def _given(param: typer.CallbackParam, value: Any) -> Any:
-    """An option as it is, unless it is empty or no text: `--to "$DEST"` without DEST is not the default destination."""
-    from aam_onboard.reading import is_text
-
-    for text in value if isinstance(value, (list, tuple)) else [value]:
-        if text == "":
-            raise ConfigError(f"{param.opts[0]} is empty: give it a value, or leave it out")
-        if isinstance(text, str) and not is_text(text):
-            raise ConfigError(f"{param.opts[0]} {text!a}: this is no UTF-8 text")
-    return value
-
-
-def _given_path(param: typer.CallbackParam, value: Any) -> Any:
-    return None if value is None else Path(_given(param, value))
-
-
-def _text_option(*names: str, help: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help, callback=_given, **more)
-
-
-def _path_option(*names: str, help: str, **more: Any) -> Any:
-    # read as a text, for an empty path would be the folder one is in
-    return typer.Option(*names, help=help, callback=_given_path, parser=str, **more)
+app.add_typer(sandbox)
 
 
 ProjectDir = Annotated[
     Path,
-    _path_option(
+    path_option(
         "--project-dir", help="The folder of dbt_project.yml.", envvar="AAM_PROJECT_DIR", metavar="PATH"
     ),
 ]
-Target = Annotated[str | None, _text_option("--target", help="dbt's target: an output of profiles.yml.")]
-To = Annotated[str | None, _text_option("--to", help="The destination: an output of destinations.yml.")]
+Target = Annotated[str | None, text_option("--target", help="dbt's target: an output of profiles.yml.")]
+To = Annotated[str | None, text_option("--to", help="The destination: an output of destinations.yml.")]
 Select = Annotated[
-    list[str] | None, _text_option("--select", "-s", help="Only these feeds or ID syncs; may be repeated.")
+    list[str] | None, text_option("--select", "-s", help="Only these feeds or ID syncs; may be repeated.")
 ]
 Full = Annotated[bool, typer.Option("--full", help="Every user with all signals, as .overwrite files.")]
 Vars = Annotated[
-    str, _text_option("--vars", help="Vars that go before those of dbt_project.yml, as YAML or JSON.")
+    str, text_option("--vars", help="Vars that go before those of dbt_project.yml, as YAML or JSON.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts; logs stay on stderr.")]
 Force = Annotated[bool, typer.Option("--force", help="Pass every guard; recorded with the delivery.")]
 ForceFeed = Annotated[
-    list[str] | None, _text_option("--force-feed", help="Pass the guards of this feed; may be repeated.")
+    list[str] | None, text_option("--force-feed", help="Pass the guards of this feed; may be repeated.")
 ]
 Check = Annotated[
     bool | None,
@@ -188,7 +166,7 @@ def plan(
     full: Full = False,
     rejected: Annotated[
         str | None,
-        _text_option("--rejected", metavar="FEED", help="Samples of this feed's rejected rows instead."),
+        text_option("--rejected", metavar="FEED", help="Samples of this feed's rejected rows instead."),
     ] = None,
     variables: Vars = "{}",
     as_json: Json = False,
@@ -232,7 +210,7 @@ def deliver(
     force_feed: ForceFeed = None,
     check: Check = None,
     abandon: Annotated[
-        str | None, _text_option("--abandon", metavar="ID", help="Give this open delivery up instead.")
+        str | None, text_option("--abandon", metavar="ID", help="Give this open delivery up instead.")
     ] = None,
     variables: Vars = "{}",
     as_json: Json = False,
@@ -419,14 +397,14 @@ def check(
         typer.Argument(metavar="FILE...", help="Files or globs; - reads standard input, with --name."),
     ],
     name: Annotated[
-        str | None, _text_option("--name", help="The file name that standard input would have.")
+        str | None, text_option("--name", help="The file name that standard input would have.")
     ] = None,
     decrypt: Annotated[
         bool, typer.Option("--decrypt", help="Read PGP files with the secret keys of your keyring.")
     ] = False,
     taxonomy: Annotated[
         Path | None,
-        _path_option(
+        path_option(
             "--taxonomy",
             help="CSV of traits.",
             metavar="FILE",
@@ -435,7 +413,7 @@ def check(
     ] = None,
     errors: Annotated[
         Path | None,
-        _path_option("--errors", metavar="FILE", help="Write the refused lines with reasons, as TSV."),
+        path_option("--errors", metavar="FILE", help="Write the refused lines with reasons, as TSV."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Let --errors replace a file that is there.")
@@ -483,14 +461,14 @@ def check(
 @app.command("id-sync-url")
 def id_sync_url(
     dpid: Annotated[int, typer.Option("--dpid", help="The data source of the ID.", min=0)],
-    user_id: Annotated[str, _text_option("--id", help="The ID as it stands in your data, not encoded.")],
+    user_id: Annotated[str, text_option("--id", help="The ID as it stands in your data, not encoded.")],
     redirect: Annotated[
-        str | None, _text_option("--redirect", help="Where to go next; ${DD_UUID} stands for the AAM UUID.")
+        str | None, text_option("--redirect", help="Where to go next; ${DD_UUID} stands for the AAM UUID.")
     ] = None,
     gdpr: Annotated[
         int | None, typer.Option("--gdpr", help="1 where GDPR applies, else 0.", min=0, max=1)
     ] = None,
-    gdpr_consent: Annotated[str | None, _text_option("--gdpr-consent", help="The consent string.")] = None,
+    gdpr_consent: Annotated[str | None, text_option("--gdpr-consent", help="The consent string.")] = None,
     project_dir: ProjectDir = Path(),
 ) -> None:
     """Print the URL that synchronises one ID over HTTP.

@@ -188,7 +188,8 @@ def progress() -> Iterator[Callable[[str, Literal["expected", "written", "sent"]
         bar.stop()
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """JSON on stdout, for scripts."""
     sys.stdout.write(_json_text(value, indent=2) + "\n")
 
 
@@ -197,7 +198,7 @@ _GAP = 2  # between columns
 _LEAST_FOLDED = 16  # characters of a column that may be broken anywhere
 
 
-def _table(
+def table(
     title: str,
     columns: Sequence[str],
     rows: _Rows,
@@ -302,7 +303,7 @@ def show_findings(findings: Iterable[Finding], as_json: bool) -> bool:
             say(f"{finding.verdict:<8}  {finding.about}: {finding.says}")
     to_do = sum(finding.verdict == "to do" for finding in seen)
     if as_json:
-        _print_json({"ok": not to_do, "findings": [finding.to_json() for finding in seen]})
+        print_json({"ok": not to_do, "findings": [finding.to_json() for finding in seen]})
     else:
         say("")
         say(f"{to_do} to do." if to_do else "All is well.")
@@ -323,7 +324,7 @@ def show_plan(
     """
     if as_json:
         found = {"feeds": [plan.to_json() for plan in plans], "id_mismatches": mismatches}
-        _print_json(found | {"strays": [stray.to_json() for stray in strays], "moved": moved or None})
+        print_json(found | {"strays": [stray.to_json() for stray in strays], "moved": moved or None})
         return
     rows = [
         (
@@ -344,10 +345,10 @@ def show_plan(
     numbers = ("users", "added", "removed", "unchanged", "rejected")
     dpids = [" → ".join(map(str, project.dpids_of(plan.batch.feed))) for plan in plans]
     narrow = [(row[0], dpid, *row[2:]) for row, dpid in zip(rows, dpids, strict=True)]
-    _table(f"Plan for {destination}", columns, rows, numbers=numbers, wraps=("guard",), narrow=narrow)
+    table(f"Plan for {destination}", columns, rows, numbers=numbers, wraps=("guard",), narrow=narrow)
     synced = [(plan.batch.feed, f"{plan.synced:.1%}") for plan in plans if plan.synced is not None]
     if synced:
-        _table(
+        table(
             "Users whom an ID sync has delivered; others are skipped",
             ("feed", "share"),
             synced,
@@ -362,7 +363,7 @@ def show_plan(
             (reason, sum(by_feed.values()), project.rules.says(reason), ", ".join(by_feed))
             for reason, by_feed in sorted(reasons.items(), key=lambda item: -sum(item[1].values()))
         ]
-        _table(
+        table(
             "Rejected rows",
             ("reason", "rows", "what is wrong", "feeds"),
             rejected,
@@ -380,7 +381,7 @@ def show_plan(
         for found in plan.letter_cases
     ]
     if letter_cases:
-        _table(
+        table(
             "Spelled in more than one letter case",
             ("feed", "part", "key", "spellings and their rows"),
             letter_cases,
@@ -396,7 +397,7 @@ def show_plan(
             )
             for found in mismatches
         ]
-        _table(
+        table(
             "Users who can't be reached: their ID is spelled otherwise on the site (IDs match exactly)",
             ("data source", "difference", "users", "share"),
             mismatch_rows,
@@ -410,7 +411,7 @@ def show_plan(
 def show_rejected(rules: Rules, feed: str, samples: list[dict[str, Any]], as_json: bool) -> None:
     """Samples of a feed's rejected rows."""
     if as_json:
-        _print_json({"feed": feed, "rejected": samples})
+        print_json({"feed": feed, "rejected": samples})
         return
     rows = [
         (
@@ -422,7 +423,7 @@ def show_rejected(rules: Rules, feed: str, samples: list[dict[str, Any]], as_jso
         )
         for row in samples
     ]
-    _table(
+    table(
         f"Rejected rows of {feed}, up to ten a reason",
         ("reason", "user_id", "key", "value", "what is wrong"),
         rows,
@@ -434,7 +435,7 @@ def show_rejected(rules: Rules, feed: str, samples: list[dict[str, Any]], as_jso
 def show_answer(rules: Rules, answer: Answer, as_json: bool) -> None:
     """What is known of one user: signals with where they are, then the deliveries that named the user."""
     if as_json:
-        _print_json(answer.to_json())
+        print_json(answer.to_json())
         return
     if not answer.knows:
         say(f"Nothing is known of {answer.user_id} in feed {answer.feed}.")
@@ -459,7 +460,7 @@ def show_answer(rules: Rules, answer: Answer, as_json: bool) -> None:
         )
         for key, value in sorted(there, key=repr)
     ]
-    _table(
+    table(
         f"{answer.user_id} in {answer.feed}",
         ("key", "value", "in the model", "delivered", "kept back, for"),
         rows,
@@ -467,7 +468,7 @@ def show_answer(rules: Rules, answer: Answer, as_json: bool) -> None:
         folds=("key", "value"),
     )
     if answer.deliveries:
-        _table(
+        table(
             "Deliveries that named the user",
             ("delivery", "began", "status", "added", "removed", "files"),
             [
@@ -488,14 +489,14 @@ def show_answer(rules: Rules, answer: Answer, as_json: bool) -> None:
 def show_forgetting(known: Known, as_json: bool) -> None:
     """What will be withdrawn of a person and what can't be."""
     if as_json:
-        _print_json(known.to_json())
+        print_json(known.to_json())
         return
     person = known.person
     if not known.is_known:
         say(f"Nothing is known of {person.user_id} of data source {person.dpid}: there is nothing to forget.")
         return
     if known.lying:
-        _table(
+        table(
             f"{person.user_id} of data source {person.dpid}",
             ("feed", "destination", "is withdrawn", "stays"),
             [(one.feed, one.destination, one.withdrawn, one.staying) for one in known.lying],
@@ -521,7 +522,7 @@ def show_forgetting(known: Known, as_json: bool) -> None:
 def show_result(result: RunResult, as_json: bool) -> None:
     """What a run delivered: a row a file."""
     if as_json:
-        _print_json({"deliveries": [_delivery_json(outcome) for outcome in result.outcomes]})
+        print_json({"deliveries": [_delivery_json(outcome) for outcome in result.outcomes]})
         return
     if not result.outcomes:
         if result.kept_back:
@@ -535,7 +536,7 @@ def show_result(result: RunResult, as_json: bool) -> None:
         for file in outcome.files
     ]
     title = f"Delivered to {result.outcomes[0].delivery.destination}"
-    _table(title, ("feed", "status", "lines", "bytes", "file"), rows, numbers=("lines", "bytes"))
+    table(title, ("feed", "status", "lines", "bytes", "file"), rows, numbers=("lines", "bytes"))
 
 
 def _delivery_json(outcome: Outcome) -> dict[str, Any]:
@@ -556,7 +557,7 @@ def _delivery_json(outcome: Outcome) -> dict[str, Any]:
 def show_check(report: CheckReport, as_json: bool) -> None:
     """What Audience Manager would report of the files, in its words."""
     if as_json:
-        _print_json(report.as_dict())
+        print_json(report.as_dict())
         return
     columns = (
         "file",
@@ -583,7 +584,7 @@ def show_check(report: CheckReport, as_json: bool) -> None:
         )
         for file in report.files
     ]
-    _table("Audience Manager would report", columns, rows, numbers=columns[1:-1])
+    table("Audience Manager would report", columns, rows, numbers=columns[1:-1])
     for file in report.files:
         for title, problems, counts in (
             ("errors", file.errors, file.reasons),
@@ -600,7 +601,7 @@ def show_check(report: CheckReport, as_json: bool) -> None:
             ]
             if samples:
                 total = ", ".join(f"{reason} {count:,}" for reason, count in counts.items())
-                _table(
+                table(
                     f"{file.file}: {title} ({total}), the first of each",
                     ("line", "reason", "sample", "what is wrong"),
                     samples,
@@ -612,7 +613,7 @@ def show_check(report: CheckReport, as_json: bool) -> None:
 def show_status(stories: list[tuple[Delivery, list[DeliveryFile]]], as_json: bool) -> None:
     """Deliveries, the latest first, with their files."""
     if as_json:
-        _print_json({"deliveries": [_story_json(delivery, files) for delivery, files in stories]})
+        print_json({"deliveries": [_story_json(delivery, files) for delivery, files in stories]})
         return
     if not stories:
         say("No delivery yet.")
@@ -641,7 +642,7 @@ def show_status(stories: list[tuple[Delivery, list[DeliveryFile]]], as_json: boo
         "removed",
         "note, files",
     )
-    _table("Deliveries", columns, rows, numbers=("users", "added", "removed"), wraps=("note, files",))
+    table("Deliveries", columns, rows, numbers=("users", "added", "removed"), wraps=("note, files",))
 
 
 def _file_status(file: DeliveryFile) -> str:

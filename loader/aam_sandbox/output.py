@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aam_onboard.output import _print_json as print_json
-from aam_onboard.output import _table as table
-from aam_onboard.output import say
+from aam_onboard.output import print_json, say, table
 from aam_sandbox.ingest import Ingested
 from aam_sandbox.store import COUNTERS, Store
 
