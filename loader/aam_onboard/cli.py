@@ -20,6 +20,7 @@ from aam_onboard.options import path_option, text_option
 from aam_sandbox.cli import app as sandbox
 
 if TYPE_CHECKING:
+    from aam_onboard.receive import ReceiveResult
     from aam_onboard.running import Options, RunResult
 
 app = typer.Typer(
@@ -137,6 +138,9 @@ def run(
     force: Force = False,
     force_feed: ForceFeed = None,
     check: Check = None,
+    receive: Annotated[
+        bool, typer.Option("--receive", help="First bring outbound files back, as `aam receive` does.")
+    ] = False,
     variables: Vars = "{}",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Without dbt's own output.")] = False,
     as_json: Json = False,
@@ -153,7 +157,7 @@ def run(
     feeds = place.project.select(select)
     with output.progress() as on_progress:
         options = _options(full, check, force, force_feed, on_progress, place.project.select)
-        result = build_and_deliver(place, feeds, options, quiet=quiet)
+        result = build_and_deliver(place, feeds, options, quiet=quiet, receive=receive)
     _end(result, as_json)
 
 
@@ -235,6 +239,43 @@ def deliver(
             return
         result = deliver_built(place, feeds, options)
     _end(result, as_json)
+
+
+@app.command()
+def receive(
+    project_dir: ProjectDir = Path(),
+    select: Annotated[
+        list[str] | None,
+        text_option("--select", "-s", help="Only these entries of vars.outbound; may be repeated."),
+    ] = None,
+    target: Target = None,
+    to: Annotated[
+        str | None,
+        text_option(
+            "--from", help="The output of destinations.yml for entries of vars.outbound that name none."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be received; nothing is changed.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Pass every guard; recorded with the file.")] = False,
+    variables: Vars = "{}",
+    as_json: Json = False,
+    log_format: LogFormat = output.LogFormat.text,
+) -> None:
+    """Bring outbound files of Audience Manager into the warehouse. Each once, in the order in which they were made.
+
+    Example: aam receive --dry-run
+    """
+    output.start_logging(log_format)
+    from aam_onboard.receive import select_outbound
+    from aam_onboard.run import find_place, receive_alone
+
+    place = find_place(project_dir, target, to, _variables(variables))
+    names = select_outbound(place.project, select)
+    result = receive_alone(place, names, force=force, dry_run=dry_run)
+    output.show_received(result, as_json)
+    _exit(result)
 
 
 @app.command()
@@ -358,6 +399,7 @@ def status(
     """
     output.start_logging(log_format)
     from aam_onboard import pickup, state
+    from aam_onboard.receive import received_so_far
     from aam_onboard.run import find_place, located, looking, opened
     from aam_onboard.running import Options
     from aam_onboard.warehouse import beside_others
@@ -387,7 +429,8 @@ def status(
         stories = [
             (found, state.read_files(warehouse, place.project, found.delivery_id)) for found in deliveries
         ]
-    output.show_status(stories, as_json)
+        received = received_so_far(warehouse, place.project)
+    output.show_status(stories, received, as_json)
 
 
 @app.command()
@@ -555,7 +598,7 @@ def _end(result: RunResult, as_json: bool) -> NoReturn:
     _exit(result)
 
 
-def _exit(result: RunResult) -> NoReturn:
+def _exit(result: RunResult | ReceiveResult) -> NoReturn:
     """Tell the errors, and end with the code of the gravest."""
     for error in result.errors:
         output.complain(str(error))

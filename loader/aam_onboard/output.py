@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from enum import Enum
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aam_onboard.forget import Known
     from aam_onboard.init import Change
     from aam_onboard.plan import FeedPlan
+    from aam_onboard.receive import Received, ReceiveResult
     from aam_onboard.rules import Rules
     from aam_onboard.running import Outcome, RunResult
     from aam_onboard.state import Delivery, DeliveryFile
@@ -522,8 +523,11 @@ def show_forgetting(known: Known, as_json: bool) -> None:
 def show_result(result: RunResult, as_json: bool) -> None:
     """What a run delivered: a row a file."""
     if as_json:
-        print_json({"deliveries": [_delivery_json(outcome) for outcome in result.outcomes]})
+        came = {"received": result.received.to_json()} if result.received else {}
+        print_json({"deliveries": [_delivery_json(outcome) for outcome in result.outcomes], **came})
         return
+    if result.received:
+        show_received(result.received, as_json=False)
     if not result.outcomes:
         if result.kept_back:
             say(f"Nothing to deliver; the warnings say what keeps {', '.join(result.kept_back)} back.")
@@ -610,11 +614,50 @@ def show_check(report: CheckReport, as_json: bool) -> None:
                 )
 
 
-def show_status(stories: list[tuple[Delivery, list[DeliveryFile]]], as_json: bool) -> None:
-    """Deliveries, the latest first, with their files."""
+def show_received(result: ReceiveResult, as_json: bool) -> None:
+    """What came back: a row a file, then what is waited for."""
     if as_json:
-        print_json({"deliveries": [_story_json(delivery, files) for delivery, files in stories]})
+        print_json(result.to_json())
         return
+    if result.files:
+        rows = [
+            (
+                file.outbound,
+                file.name,
+                file.mode,
+                f"{file.made_at:%Y-%m-%d %H:%M}",
+                "would be" if result.dry_run else file.status,
+                *(
+                    ("", "", "", "")
+                    if result.dry_run
+                    else (file.users, file.memberships, file.removals, file.rejected)
+                ),
+            )
+            for file in result.files
+        ]
+        numbers = ("users", "members", "removals", "rejected")
+        columns = ("outbound", "file", "mode", "made (UTC)", "received", *numbers)
+        table("Received", columns, rows, numbers=numbers, folds=("file",))
+    elif not result.errors:
+        say("Nothing new to receive.")
+    for one in result.waiting:
+        say(f"{one.root} waits for {one.waits_for}.")
+
+
+def show_status(
+    stories: list[tuple[Delivery, list[DeliveryFile]]],
+    received: Mapping[str, Received],
+    as_json: bool,
+) -> None:
+    """Deliveries, the latest first, with their files; then what came back of each outbound destination."""
+    if as_json:
+        found: dict[str, Any] = {"deliveries": [_story_json(delivery, files) for delivery, files in stories]}
+        if received:
+            found["received"] = {name: one.to_json() for name, one in received.items()}
+        print_json(found)
+        return
+    if received:
+        _show_received_status(received)
     if not stories:
         say("No delivery yet.")
         return
@@ -643,6 +686,19 @@ def show_status(stories: list[tuple[Delivery, list[DeliveryFile]]], as_json: boo
         "note, files",
     )
     table("Deliveries", columns, rows, numbers=("users", "added", "removed"), wraps=("note, files",))
+
+
+def _show_received_status(received: Mapping[str, Received]) -> None:
+    rows = []
+    for name, one in received.items():
+        last = one.last
+        notes = [f"nothing for {', '.join(f'{at:%Y-%m-%d}' for at in one.gaps)}"] if one.gaps else []
+        if last and last.status not in ("whole", "late"):
+            notes.append("not proven whole" if last.status == "open" else "not whole")
+        made = f"{last.made_at:%Y-%m-%d %H:%M}" if last else "never"
+        rows.append((name, last.mode if last else "", made, one.memberships, notes))
+    columns = ("outbound", "last batch", "made (UTC)", "memberships", "note")
+    table("Received", columns, rows, numbers=("memberships",), wraps=("note",))
 
 
 def _file_status(file: DeliveryFile) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aam_onboard import forget, state, strays
 from aam_onboard.build import dbt_build, dbt_places, dbt_started, dbt_state
@@ -28,6 +28,9 @@ from aam_onboard.running import FeedError, Options, Run, RunResult
 from aam_onboard.spool import sweep_spool
 from aam_onboard.warehouse import Warehouse, beside_others, lock_feeds, open_warehouse
 from aam_onboard.warehouse.duckdb import require_file
+
+if TYPE_CHECKING:
+    from aam_onboard.receive import ReceiveResult
 
 log = logging.getLogger("aam")
 
@@ -134,8 +137,9 @@ def build_and_deliver(
     options: Options,
     *,
     quiet: bool = False,
+    receive: bool = False,
 ) -> RunResult:
-    """`aam run`: under one lock, finish open deliveries, `dbt build`, deliver.
+    """`aam run`: under one lock, finish open deliveries, `dbt build`, deliver; with `receive`, outbound files first.
 
     A feed whose open delivery can't be finished is left out. All errors are in the result, those of the build too,
     beside what was delivered in spite of them. Raises LockedError when another run holds the warehouse, and
@@ -144,15 +148,18 @@ def build_and_deliver(
     require_own_target(place)
     if options.full:
         place.project.require_full_possible(feeds)
+    outbound = [f"outbound {name}" for name in place.project.vars.outbound] if receive else []
     build_vars = {**place.project.given_vars, "destination": place.destination_name, "full": options.full}
     with (
         # dbt rewrites the outbox of every feed
-        lock_feeds(place.target, place.warehouse, place.project.feed_names),
+        lock_feeds(place.target, place.warehouse, [*place.project.feed_names, *outbound]),
         dbt_started(place.project, place.warehouse.type) as dbt,
     ):
         before = _finish_before_build(place, feeds, options)
         if any(isinstance(error, GuardError) for error in before.errors):
             return before
+        # first, so that the build sees what came; where nothing is built yet, there is no place for it
+        received = _receive(place, options) if receive and _is_built(place) else None
         stopped = {error.feed for error in before.errors if isinstance(error, FeedError)}
         try:
             places = dbt_build(place.project, place.target, build_vars, dbt, quiet=quiet)
@@ -164,7 +171,42 @@ def build_and_deliver(
                 sweep_spool(run)
         except AamError as error:
             result = RunResult(errors=[error])
-    return RunResult(before.outcomes + result.outcomes, before.errors + result.errors, result.kept_back)
+        if receive and received is None and _is_built(place):
+            received = _receive(place, options)
+    errors = before.errors + (received.errors if received else []) + result.errors
+    return RunResult(before.outcomes + result.outcomes, errors, result.kept_back, received)
+
+
+def receive_alone(place: Place, names: list[str], *, force: bool, dry_run: bool) -> ReceiveResult:
+    """`aam receive`: under the locks of these entries of vars.outbound. Raises LockedError and ConfigError."""
+    from aam_onboard.receive import opened_sources, receive
+
+    place = located(place)
+    with (
+        lock_feeds(place.target, place.warehouse, [f"outbound {name}" for name in names]),
+        opened_sources(place.project, names, place.destination_name) as sources,
+    ):
+        _require_received_tables(place)
+        warehouse = open_warehouse(place.target, place.warehouse)
+        try:
+            return receive(warehouse, place.project, sources, force=force, dry_run=dry_run)
+        finally:
+            warehouse.close()
+
+
+def _require_received_tables(place: Place) -> None:
+    """Let dbt make the tables that receiving writes, where a project receives for the first time.
+
+    Raises ConfigError before anything is built.
+    """
+    warehouse = open_warehouse(place.target, place.warehouse)
+    try:
+        state.require_build(warehouse, place.project)
+        is_there = state.is_there(warehouse, place.project, "received_batches")
+    finally:
+        warehouse.close()
+    if not is_there:
+        dbt_state(place.project, place.target, place.warehouse.type)
 
 
 def deliver_built(place: Place, feeds: list[str], options: Options) -> RunResult:
@@ -205,6 +247,35 @@ def _finish_before_build(place: Place, feeds: list[str], options: Options) -> Ru
     dbt_state(place.project, place.target, place.warehouse.type)
     with opened(place, options) as run:
         return _finished(run, feeds)
+
+
+def _is_built(place: Place) -> bool:
+    if isinstance(place.warehouse, DuckDBSettings) and not Path(place.warehouse.path).is_file():
+        return False
+    place = located(place)
+    warehouse = open_warehouse(place.target, place.warehouse)
+    try:
+        return state.is_built(warehouse, place.project)
+    finally:
+        warehouse.close()
+
+
+def _receive(place: Place, options: Options) -> ReceiveResult:
+    """What came back; an error stops no delivery, and is in the result."""
+    from aam_onboard.receive import ReceiveResult, opened_sources, receive, select_outbound
+
+    try:
+        names = select_outbound(place.project, None)
+        with opened_sources(place.project, names, place.destination_name) as sources:
+            place = located(place)
+            _require_received_tables(place)
+            warehouse = open_warehouse(place.target, place.warehouse)
+            try:
+                return receive(warehouse, place.project, sources, force=options.force)
+            finally:
+                warehouse.close()
+    except AamError as error:
+        return ReceiveResult(errors=[error])
 
 
 def _finished(run: Run, feeds: list[str]) -> RunResult:

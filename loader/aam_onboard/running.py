@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aam_onboard.config import Project
     from aam_onboard.destinations import Destination, DestinationSettings
     from aam_onboard.encryption import Encryption
+    from aam_onboard.receive import ReceiveResult
     from aam_onboard.state import Delivery, DeliveryFile
     from aam_onboard.warehouse import Warehouse
 
@@ -81,12 +82,14 @@ class FeedError(AamError):
 class RunResult:
     """The outcomes of a run, and the errors that stopped feeds; the run's exit code is the gravest one's.
 
-    `kept_back`: feeds of which nothing was sent though something changed, for none of it may be.
+    `kept_back`: feeds of which nothing was sent though something changed, for none of it may be · `received`: what came
+    back, where that was asked for.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     errors: list[AamError] = field(default_factory=list)
     kept_back: list[str] = field(default_factory=list)
+    received: ReceiveResult | None = None
 
     def add(self, feed: str, outcome_of: Callable[[], Outcome | None]) -> None:
         """One feed's outcome, or the error that stopped that feed only."""
@@ -100,5 +103,10 @@ class RunResult:
     @property
     def exit_code(self) -> int:
         """0 done · 1 a delivery failed · 2 configuration · 3 a guard stopped it."""
-        codes = {error.exit_code for error in self.errors}
-        return next((code for code in (1, 2, 4, 3) if code in codes), 0)
+        return exit_code_of(self.errors)
+
+
+def exit_code_of(errors: Sequence[AamError]) -> int:
+    """The exit code of the gravest of several errors; 0 for none."""
+    codes = {error.exit_code for error in errors}
+    return next((code for code in (1, 2, 4, 3) if code in codes), 0)

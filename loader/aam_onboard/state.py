@@ -526,7 +526,7 @@ def begin(
             # no question more in this transaction: PostgreSQL answers none after an error
             raise LockedError("dbt is building the outbox anew; wait for it, then deliver") from None
         _require_written_down(warehouse, project, batch)
-        _insert(warehouse, table(project, "deliveries"), vars(delivery))
+        insert(warehouse, table(project, "deliveries"), vars(delivery))
         _event(warehouse, project, delivery, "exporting", detail="forced" if forced else None)
     return delivery
 
@@ -579,7 +579,7 @@ def move(
 def add_file(warehouse: Warehouse, project: Project, delivery: Delivery, file: DeliveryFile) -> None:
     """Record a made file; from now on it may stand at the destination."""
     with warehouse.transaction():
-        _insert(warehouse, table(project, "delivery_files"), vars(file))
+        insert(warehouse, table(project, "delivery_files"), vars(file))
         _event(warehouse, project, delivery, "made", file=file)
 
 
@@ -631,7 +631,8 @@ def _after_all_others(warehouse: Warehouse, project: Project) -> datetime:
     return max(_now(), latest + timedelta(microseconds=1)) if latest else _now()
 
 
-def _insert(warehouse: Warehouse, table: str, values: Mapping[str, object]) -> None:
+def insert(warehouse: Warehouse, table: str, values: Mapping[str, object]) -> None:
+    """Add one row; what is None is left out."""
     given = {name: value for name, value in values.items() if value is not None}
     places = ", ".join(f"${place}" for place in range(1, len(given) + 1))
     warehouse.execute(f"insert into {table} ({', '.join(given)}) values ({places})", list(given.values()))
@@ -659,7 +660,7 @@ def _event(
         "bytes": file.bytes if file else None,
         "seconds": seconds,
     }
-    _insert(warehouse, table(project, "delivery_events"), values)
+    insert(warehouse, table(project, "delivery_events"), values)
 
 
 def _holder() -> str:

@@ -12,7 +12,7 @@ from aam_onboard.config.profile import (
     load_warehouse,
 )
 from aam_onboard.config.project import Project, find_project, load_project, package_rules
-from aam_onboard.config.vars import DataSource, Feed, Guards, IdSync, Vars, merge_vars
+from aam_onboard.config.vars import DataSource, Feed, Guards, IdSync, JsonKeys, Outbound, Vars, merge_vars
 from aam_onboard.package import PROJECT_FILE
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "Feed",
     "Guards",
     "IdSync",
+    "JsonKeys",
+    "Outbound",
     "PostgresSettings",
     "Project",
     "Retries",

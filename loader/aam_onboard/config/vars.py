@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from aam_onboard.errors import ConfigError
 from aam_onboard.package import NAME as PACKAGE
@@ -71,6 +71,109 @@ class IdSync(Settings):
     guard: Guards = Field(default=Guards(), description="guards of this feed, before the project's")
 
 
+Separator = Literal["space", "two_spaces", "tab", "soh"]
+
+
+class JsonKeys(Settings):
+    """The keys of a line of JSON: the template of the destination names them."""
+
+    user_id: Text = Field(default="DP_UUID", description="of the user's ID")
+    members: Text = Field(default="Data", description="of the array of segments or traits")
+    token: Text = Field(default="Name", description="of a segment or trait in it")
+    ttl: Text = Field(default="TtlInMinutes", description="of a member that the user has left, where it is 0")
+
+
+class Outbound(Settings):
+    """A destination of Audience Manager's whose outbound files come back, and how its template has them look."""
+
+    destination_id: Dpid = Field(description="as Audience Manager shows it")
+    output: Text | None = Field(
+        default=None,
+        description="the output of `destinations.yml` where the files lie; without it, the one of `--to`",
+    )
+    dpid: Dpid | None = Field(default=None, description="the name's DPID element, before MASTER_DPID")
+    master_dpid: Dpid | None = Field(
+        default=None, description="the name's MASTER_DPID: whose IDs the files hold"
+    )
+    alias: Text | None = Field(
+        default=None, description="the name's PID_ALIAS; without it, any that is no number"
+    )
+    in_name: list[Literal["destination_id", "dpid", "master_dpid"]] = Field(
+        default=[], description="the numbers of the name in their order; without it, those that are set"
+    )
+    ids_of: Dpid | None = Field(
+        default=None,
+        description="the data source of the IDs in the lines; without it, `master_dpid`, else 0 (AAM UUIDs)",
+    )
+    time_digits: Literal[10, 13, 14] = Field(
+        default=13, description="the name's time: 10: seconds, 13: milliseconds, 14: YYYYMMDDhhmmss"
+    )
+    kind: Literal["segments", "traits", "items", "json_lines"] = Field(
+        default="segments",
+        description="lines: ID, segments, those left · ID and traits · ID and `item_fields` of each · JSON",
+    )
+    members: Literal["segment", "trait"] | None = Field(
+        default=None,
+        description="what the tokens are; without it, traits where `kind` is `traits`, else segments",
+    )
+    separator: Separator | None = Field(
+        default=None,
+        description="between the fields: `space`, `two_spaces`, `tab` or `soh`; without it TABs, in `segments` spaces"
+        " too, and a line that can be read in two ways is rejected",
+    )
+    list_separator: Annotated[str, Field(min_length=1, max_length=8)] | None = Field(
+        default=None, description="between the members of a list; without it, `&` for items, else a comma"
+    )
+    columns: list[Literal["user_id", "members", "removed", "skip"]] = Field(
+        default=["user_id", "members", "removed"], min_length=1, description="the fields of a line"
+    )
+    item_fields: list[Literal["type", "sid", "value", "lastUpdateTime", "lastRealizationTime", "skip"]] = (
+        Field(
+            default=["type", "sid", "value", "lastUpdateTime"],
+            min_length=1,
+            description="the fields of an item",
+        )
+    )
+    json_keys: JsonKeys = Field(default=JsonKeys(), description="the keys of a line of JSON")
+    header_lines: int = Field(default=0, ge=0, le=1000, description="lines before the first user")
+    every_hours: Number = Field(
+        default=24,
+        gt=0,
+        le=24 * 31,
+        description="how often Audience Manager sends; a day without a batch is a gap",
+    )
+    max_shrink: Share = Field(
+        default=0.2, description="share of the memberships that one full may end; past it, it is not received"
+    )
+    max_rejected: Share = Field(
+        default=0.2, description="share of a file's lines that may be rejected; past it, it is not received"
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Outbound:
+        unknown = [one for one in self.in_name if getattr(self, one) is None]
+        if unknown:
+            raise ValueError(f"`in_name` lists {unknown[0]}, which is not set")
+        if "user_id" not in self.columns or "members" not in self.columns:
+            raise ValueError("`columns` needs user_id and members")
+        named = [one for one in self.columns if one != "skip"]
+        if len(set(named)) < len(named):
+            raise ValueError("`columns` names a field twice")
+        if "sid" not in self.item_fields:
+            raise ValueError("`item_fields` needs sid")
+        if not self.in_name:
+            set_ = [
+                one for one in ("destination_id", "dpid", "master_dpid") if getattr(self, one) is not None
+            ]
+            object.__setattr__(self, "in_name", set_)  # as pydantic's own validators do with frozen models
+        return self
+
+    @property
+    def user_dpid(self) -> int:
+        """The data source of the IDs in the lines."""
+        return next((one for one in (self.ids_of, self.master_dpid) if one is not None), 0)
+
+
 class DataSource(Settings):
     """A data source as Audience Manager lists it."""
 
@@ -92,6 +195,10 @@ class Vars(Rules):
     feeds: dict[str, Feed] = Field(default={}, description="your feeds by the name of their model")
     id_syncs: dict[str, IdSync] = Field(default={}, description="your ID syncs by the name of their model")
     data_sources: dict[Dpid, DataSource] = Field(default={}, description="your data sources by their DPID")
+    outbound: dict[str, Outbound] = Field(
+        default={},
+        description="destinations of Audience Manager's whose outbound files come back, by names of yours",
+    )
     retired: dict[str, Feed] = Field(default={}, description="`aam retire` passes the feed, as it was sent")
     guards: Guards = Field(default=Guards(), description="limits past which a delivery stops and asks")
     on_unprocessed: Literal["warn", "hold"] = Field(
@@ -121,7 +228,7 @@ class Vars(Rules):
         default=0, ge=0, le=3650, description="days that delivered files stay in the spool; 0: not at all"
     )
 
-    @field_validator("feeds", "id_syncs", "data_sources", "guards", "plain", mode="before")
+    @field_validator("feeds", "id_syncs", "data_sources", "outbound", "guards", "plain", mode="before")
     @classmethod
     def _empty(cls, value: Any) -> Any:
         """A key with nothing behind it is what is left when all that stood there is a comment."""

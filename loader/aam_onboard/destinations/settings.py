@@ -20,6 +20,7 @@ from aam_onboard.reading import (
     SECRET_KEYS,
     Flag,
     LocalPath,
+    Number,
     Outputs,
     Seconds,
     Settings,
@@ -76,10 +77,38 @@ class EncryptSettings(Settings):
     level: Whole = Field(default=1, ge=1, le=9)
 
 
+class ReceiveSettings(Settings):
+    """Where outbound files lie at this output, and what becomes of those that were received."""
+
+    # Of S3 keys, or a folder of the server or directory: `outbound/`. Without it, everything there is looked at.
+    prefix: str = ""
+    # Of a file that was received: keep it, delete it, or move it below `move_to`.
+    after: Literal["keep", "delete", "move"] = "keep"
+    move_to: str = "received/"
+    # Files end in .gpg or .pgp, and are decrypted with the secret keys of the keyring of who runs this.
+    decrypt: Flag = False
+    # A batch whose `.info` does not come is loaded when its files have not changed for so long.
+    settled_minutes: Number = Field(default=60, ge=0, le=7 * 24 * 60)
+    # For how long a batch waits for what its `.info` names; Adobe keeps outbound data for 8 days.
+    max_wait_hours: Number = Field(default=48, ge=0, le=8 * 24)
+
+    @model_validator(mode="after")
+    def _places_are_paths(self) -> "ReceiveSettings":
+        for name in ("prefix", "move_to"):
+            value = getattr(self, name)
+            if not value.isprintable() or value.startswith("/") or ".." in value.split("/"):
+                raise ValueError(f"`{name}` is a folder such as outbound/, without a slash before it or `..`")
+        if self.after == "move" and not self.move_to.strip("/"):
+            raise ValueError("`move_to` is empty")
+        return self
+
+
 class _Output(Settings):
     # The first folder of every key: the name that Adobe gave to you.
     partner_name: Text
     encrypt: EncryptSettings | None = None
+    # Where outbound files come from; without it, none are received here.
+    receive: ReceiveSettings | None = None
     # The targets of profiles.yml that may deliver there; without it, all.
     targets: list[Text] | None = Field(default=None, min_length=1)
 
@@ -385,6 +414,7 @@ def _known_keys(raw: dict[str, Any], place: tuple[int | str, ...]) -> list[str]:
         "sftp": SftpSettings,
         "ftp": FtpSettings,
         "encrypt": EncryptSettings,
+        "receive": ReceiveSettings,
         "retries": S3Retries,
     }
     model = models.get(place[-2] if len(place) > 3 else raw.get("type"), DirectorySettings)

@@ -40,6 +40,13 @@ class Warehouse(Protocol):
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """A result of any size in constant memory; other statements may run meanwhile."""
 
+    def load(self, table: Sequence[str], query: str) -> None:
+        """Append to a table what a query of DuckDB's makes of files of this machine; no row passes through Python.
+
+        `table`: schema and name, or the name alone of a temporary one. The query names the columns that it fills. It is
+        part of the transaction that is open.
+        """
+
     def hold(self, tables: Sequence[str]) -> None:
         """Within a transaction: nobody else changes rows of these tables until its end.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam_onboard.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
-from aam_onboard.warehouse import Warehouse
+from aam_onboard.warehouse import Warehouse, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,6 +130,10 @@ class DuckDBWarehouse(Warehouse):
                     self._let_go()
                     since = 0
 
+    def load(self, table: Sequence[str], query: str) -> None:
+        """See Warehouse."""
+        self.execute(f"insert into {quoted(*table)} by name {query}")
+
     def has_table(self, schema: str, table: str) -> bool:
         """See Warehouse; DuckDB minds no letter case."""
         sql = (
@@ -184,6 +188,21 @@ class DuckDBWarehouse(Warehouse):
         except duckdb.Error as error:
             kind = MissingTableError if isinstance(error, duckdb.CatalogException) else DeliveryError
             raise kind(f"warehouse {self._path}: {without_values(_first_line(error))}") from None
+
+
+@contextmanager
+def reader(folder: Path, memory: str = MEMORY_LIMIT) -> Iterator[DuckDBPyConnection]:
+    """A DuckDB that only reads files; what finds no room in its memory goes to the folder."""
+    import duckdb
+
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": memory,
+        "temp_directory": str(folder),
+        "preserve_insertion_order": "false",
+    }
+    with duckdb.connect(config=config) as connection:
+        connection.execute("set timezone = 'UTC'")
+        yield connection
 
 
 def _connect(settings: DuckDBSettings, read_only: bool) -> DuckDBPyConnection:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import socket
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam_onboard.errors import (
@@ -20,6 +22,7 @@ from aam_onboard.errors import (
     without_values,
 )
 from aam_onboard.warehouse import Warehouse
+from aam_onboard.warehouse.duckdb import reader
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 # Bytes of a record batch that the driver aims at.
 BATCH_BYTES = 2 * 1024 * 1024
+# Rows of a record batch that is loaded.
+LOAD_ROWS = 122_880
 # The first half of an advisory lock's key marks it as ours; the second half is the feed.
 LOCK_CLASS = 0x41414D
 # How often to look for a dbt before saying that there is none.
@@ -104,6 +109,17 @@ class PostgresWarehouse(Warehouse):
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
             cursor.execute(_with_literals(sql, parameters))
             yield from cursor.fetch_record_batch()
+
+    def load(self, table: Sequence[str], query: str) -> None:
+        """See Warehouse: DuckDB reads, COPY in binary writes."""
+        with (
+            tempfile.TemporaryDirectory(prefix="aam-load-") as folder,
+            reader(Path(folder), "256MB") as duckdb,
+        ):
+            batches = duckdb.sql(query).to_arrow_reader(LOAD_ROWS)
+            more: dict[str, Any] = {"db_schema_name": table[0]} if len(table) > 1 else {"temporary": True}
+            with self._clear_errors(), closing(self._connection.cursor()) as cursor:
+                cursor.adbc_ingest(table[-1], batches, mode="append", **more)
 
     def hold(self, tables: Sequence[str]) -> None:
         """See Warehouse. After a large build PostgreSQL tidies the tables up; it gives way to us within a second."""

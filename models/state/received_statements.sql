@@ -1,0 +1,8 @@
+{{ config(materialized='state_table', schema=var('aam_state_schema'), enabled=has_outbound()) }}
+-- depends_on: {{ ref('state_versions') }}
+file_id integer not null,
+user_id text not null,
+token text not null,
+is_trait boolean not null,
+since timestamp with time zone,
+is_member boolean not null
