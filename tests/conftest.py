@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import hypothesis
 import pytest
 import yaml
+from forks import INSTEAD, Fork, read_at_start
 
 if TYPE_CHECKING:
     from outbox import Outbox
@@ -79,14 +80,20 @@ class Workspace:
         return {**kept, **own, **self.environment, **(extra or {})}
 
     def start(self, *arguments: str, **more: Any) -> "subprocess.Popen[str]":
-        command = [str(Path(sys.executable).parent / "aam"), *arguments]
+        """`aam`; with `anew=True`, or where that matters, as a Python that starts, else as a fork of one."""
+        return self._start([str(Path(sys.executable).parent / "aam"), *arguments], **more)
+
+    def _start(self, command: list[str], **more: Any) -> "subprocess.Popen[str]":
+        extra = more.pop("extra", None) or {}
+        anew = more.pop("anew", False) or "preexec_fn" in more or any(map(read_at_start, extra))
         settings: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(
-            command, cwd=self.root, env=self.env(more.pop("extra", None)), **settings | more
-        )
+        settings |= {"cwd": self.root, "env": self.env(extra)}
+        return (subprocess.Popen if anew else Fork)(command, **settings | more)
 
     def aam(self, *arguments: str, **more: Any) -> Done:
-        process = self.start(*arguments, **more)
+        return self._end(self.start(*arguments, **more))
+
+    def _end(self, process: "subprocess.Popen[str]") -> Done:
         out, err = process.communicate(timeout=300)
         assert "Traceback" not in err, err
         return Done(process.returncode, out, err)
@@ -113,30 +120,33 @@ class Workspace:
         assert len(done.complaints) == 1, done.err
         return done.complaints[0]
 
-    def python(self, script: str, **more: Any) -> Done:
-        """A program of the test's own that uses the loader, in a process of its own."""
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            cwd=self.root, env=self.env(more.pop("extra", None)), capture_output=True, text=True, check=False, **more,
-        )  # fmt: skip
-        return Done(done.returncode, done.stdout, done.stderr)
+    def python(self, *arguments: str, **more: Any) -> Done:
+        """A program of the test's own that uses the loader: `-c` and a text, or a file and its arguments."""
+        return self._end(self._start([sys.executable, *arguments], **more))
 
-    def build(self, **variables: object) -> None:
-        """What `aam run` does before it delivers."""
-        from aam_onboard.build import dbt_build, dbt_started
-        from aam_onboard.config import load_project, load_warehouse
-        from aam_onboard.relations import keep_relations
-
+    @contextlib.contextmanager
+    def own_environment(self) -> Iterator[None]:
+        """What a command would see, for the loader in this process."""
         with pytest.MonkeyPatch.context() as patch:
             for name in os.environ:
                 if name.startswith(_FOREIGN):
                     patch.delenv(name)
             for name, value in self.env().items():
                 patch.setenv(name, value)
-            given = {"destination": "local", "full": False} | variables
+            yield
+
+    def build(self, **variables: object) -> None:
+        """What `aam run` does before it delivers."""
+        from aam_onboard import build
+        from aam_onboard.config import load_project, load_warehouse
+        from aam_onboard.relations import keep_relations
+
+        given = {"destination": "local", "full": False} | variables
+        with pytest.MonkeyPatch.context() as patch, self.own_environment():
+            patch.setattr(build, "subprocess", INSTEAD)
             project = load_project(self.root)
-            with dbt_started(project, self.engine) as dbt:
-                places = dbt_build(project, self.engine, given, dbt, quiet=True)
+            with build.dbt_started(project, self.engine) as dbt:
+                places = build.dbt_build(project, self.engine, given, dbt, quiet=True)
             keep_relations(project, *load_warehouse(project, self.engine), places)
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
@@ -164,11 +174,26 @@ class Workspace:
 
     def vars(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Change the vars of dbt_project.yml, those too that are the package's defaults."""
+        places = self._places()
         path = self.root / "dbt_project.yml"
         settings = yaml.safe_load(path.read_text())
         settings["vars"] = all_vars(settings["vars"])
         change(settings["vars"])
         path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        self._places(places)
+
+    def _places(self, known: Any = None) -> Any:
+        """Where models lie, as dbt has said it; `known`: no need to ask it again, for no name here hangs on vars."""
+        from aam_onboard.config import load_project, load_warehouse
+        from aam_onboard.errors import AamError
+        from aam_onboard.relations import keep_relations, kept_relations
+
+        with self.own_environment(), contextlib.suppress(AamError):
+            project = load_project(self.root)
+            target, warehouse = load_warehouse(project, self.engine)
+            if known and all(known.find(feed, project.name) for feed in project.feed_names):
+                keep_relations(project, target, warehouse, known.places)
+            return kept_relations(project, target, warehouse)
 
     def destination(self, name: str = "local", **settings: object) -> None:
         """Set an output of destinations.yml, whatever it was before."""
@@ -306,6 +331,13 @@ def _quoted(text: str) -> list[str]:
         else:
             parts.append(piece)
     return parts
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forks() -> Iterator[None]:
+    """What forks ends with the tests."""
+    yield
+    Fork.end()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -136,14 +135,10 @@ def killed(project: Workspace, step: int, *arguments: str, ends: tuple[int, ...]
     """Run `aam` until it is killed at a step: the step's name, or `end N`, with an exit code of `ends`."""
     log = project.root / "killed.log"
     log.unlink(missing_ok=True)
-    done = subprocess.run(
-        [sys.executable, str(KILLER), str(step), str(log), *arguments],
-        cwd=project.root, env=project.env(), capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert "Traceback" not in done.stderr, done.stderr
-    assert log.exists(), (done.returncode, done.stderr)
+    done = project.python(str(KILLER), str(step), str(log), *arguments)
+    assert log.exists(), done
     where = log.read_text()
-    assert done.returncode in (ends if where.startswith("end") else (-signal.SIGKILL,)), done.stderr
+    assert done.code in (ends if where.startswith("end") else (-signal.SIGKILL,)), done.err
     return where
 
 
@@ -275,7 +270,7 @@ def test_killed_at_a_random_moment(workspace: Prepare, place: Place) -> None:
     for _ in range(4):
         running = project.start("deliver", *SELECT)
         try:
-            running.wait(timeout=chance.uniform(0.3, 1.5))
+            running.wait(timeout=chance.uniform(0.1, 1.0))
         except subprocess.TimeoutExpired:
             running.kill()
         running.communicate()
@@ -410,7 +405,6 @@ def test_torn_and_stale_builds_are_refused(workspace: Prepare) -> None:
 # What settle_user_ledger does when a build begins.
 FORGET = "delete from aam_state.user_ledger where batch_id not in (select batch_id from aam_state.deliveries)"
 FORGETTING = f"""
-import sys
 from aam_onboard import cli, state
 free_timestamp = state._free_timestamp
 def forgotten_meanwhile(warehouse, *more):
@@ -426,7 +420,7 @@ def test_a_batch_forgotten_at_the_last_moment_is_not_sent(workspace: Prepare) ->
     """Nothing could be written down of it: a build by hand, just when the delivery has looked."""
     project = workspace("changed")
     files, events = project.out(), project.sql("select count(*) from aam_state.delivery_events")
-    done = project.python(FORGETTING)
+    done = project.python("-c", FORGETTING)
     assert done.code == 2
     assert "user_ledger knows nothing" in done.err and "aam run" in done.err
     assert (project.out(), project.sql("select count(*) from aam_state.delivery_events")) == (files, events)
@@ -496,7 +490,7 @@ def test_one_run_at_a_time_and_no_secret_anywhere(workspace: Prepare, bucket: Bu
     project = workspace("changed")
     project.destination(**bucket.settings)
     project.sql("update raw.crm_customers set loyalty_tier = 'bronze' where customer_id like '%21'")
-    first = project.start("run", "--json", "--log-format", "json", "--no-check", extra=SECRETS)
+    first = project.start("run", "--json", "--log-format", "json", "--no-check", extra=SECRETS, anew=True)
     assert first.stdout is not None and first.stderr is not None
     err = ""
     while "Running with dbt" not in err:  # it holds the lock before it calls dbt
@@ -548,7 +542,7 @@ def test_one_run_at_a_time_and_no_secret_anywhere(workspace: Prepare, bucket: Bu
 def test_dbt_ends_with_its_run(workspace: Prepare, way: signal.Signals) -> None:
     """As a scheduler ends a run, or the kernel: nothing goes on building, and the next run finds the warehouse free."""
     project = workspace("delivered")
-    running = project.start("run", "--no-check")
+    running = project.start("run", "--no-check", anew=True)
     assert running.stderr is not None
     assert any("START" in line for line in running.stderr)
     [dbt] = children_of(running.pid)

@@ -109,7 +109,12 @@ def on_terminal(project: Workspace, width: int, *arguments: str) -> str:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
     process = project.start(
-        *arguments, stdout=slave, stderr=slave, stdin=subprocess.DEVNULL, extra={"TERM": "xterm"}
+        *arguments,
+        stdout=slave,
+        stderr=slave,
+        stdin=subprocess.DEVNULL,
+        extra={"TERM": "xterm"},
+        anew=width == 80,
     )
     os.close(slave)
     written = b""

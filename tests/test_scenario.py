@@ -277,7 +277,7 @@ with opened(place, Options(check=False)) as run:
         state.begin(run.warehouse, run.project, batch, file_root(run, batch), place=run.place, forced=False)
     print(*[d.file_root for d in state.read_deliveries(run.warehouse, run.project)], sep="\\n")
 """
-    done = project.python(script)
+    done = project.python("-c", script)
     assert done.code == 0, done.err
     assert sorted(done.out.split()) == [f"ftp_dpm_58342_{1_800_000_000 + n}.sync" for n in range(4)]
 
