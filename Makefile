@@ -16,6 +16,11 @@ demo: .venv/installed  ## the main job on DuckDB and a local directory, with the
 	cd demo && ../$(AAM) deliver
 	@cd demo && echo "The files are:" && find out -type f | sort && echo && echo "The first lines of one:" && \
 	zcat "$$(find out -name 'ftp_dpm_58342_*.sync.gz' | sort | tail -1)" | head -3
+	@echo; echo "A local Audience Manager reads them:"
+	cd demo && test -e .aam/sandbox || ../$(AAM) sandbox init
+	cd demo && ../$(AAM) sandbox ingest
+	@cd demo && echo && echo "The receipt of one:" && sed '1,/^$$/d' "$$(grep -l 58342_58344 .aam/sandbox/receipts/* | tail -1)"
+	cd demo && ../$(AAM) sandbox sizes --dpid 58342
 
 test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and FTP servers, gpg
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

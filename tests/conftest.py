@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[1]
 DEMO = PROJECT / "demo"
-COPIED = ("dbt_project.yml", "profiles.yml", "destinations.yml", "models", "macros", "seeds")
+COPIED = ("dbt_project.yml", "profiles.yml", "destinations.yml", "sandbox.yml", "models", "macros", "seeds")
 SOAK = int(os.environ.get("AAM_SOAK", "1"))  # how many times as many random examples, `make soak`
 if SOAK > 1:
     hypothesis.settings.register_profile("soak", max_examples=100 * SOAK)

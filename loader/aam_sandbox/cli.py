@@ -33,7 +33,7 @@ ProjectDir = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-_FOLDER = Path("sandbox")
+_FOLDER = Path(".aam/sandbox")
 
 
 @app.callback()
@@ -141,6 +141,24 @@ def _inbox(source: str | None, project_dir: Path) -> tuple[Destination, str]:
         return open_destination("folder", directory), ""
     layout = getattr(settings, "layout", "dated")
     return open_destination(name, settings), "" if layout == "flat" else f"{settings.partner_name}/"
+
+
+@app.command()
+def sizes(
+    dpid: Annotated[int, typer.Option("--dpid", help="The data source whose IDs are counted.", min=0)] = 0,
+    sandbox: Sandbox = _FOLDER,
+    as_json: Json = False,
+) -> None:
+    """Show how many are in each trait and segment.
+
+    Example: aam sandbox sizes --dpid 58342
+    """
+    from aam_sandbox.output import show_sizes
+    from aam_sandbox.profile import sizes_of
+    from aam_sandbox.store import open_store
+
+    with open_store(sandbox) as store:
+        show_sizes(sizes_of(store, dpid), as_json)
 
 
 @app.command()

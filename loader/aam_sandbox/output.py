@@ -66,3 +66,21 @@ def show_profile(profile: dict[str, Any], as_json: bool) -> None:
         say("It has no traits.")
     if profile["segments"]:
         table("Segments", ("ID", "name"), [(str(one["sid"]), one["name"]) for one in profile["segments"]])
+
+
+def show_sizes(sizes: dict[str, Any], as_json: bool) -> None:
+    """Traits and segments with those who are in them."""
+    if as_json:
+        print_json(sizes)
+        return
+    for title, found in (("Traits", sizes["traits"]), ("Segments", sizes["segments"])):
+        rows = [(str(one["sid"]), one["name"], one["users"]) for one in found]
+        if rows:
+            table(
+                f"{title}, in IDs of data source {sizes['dpid']}",
+                ("ID", "name", "users"),
+                rows,
+                numbers=("users",),
+            )
+        else:
+            say(f"Nobody of data source {sizes['dpid']} is in any of the {title.lower()}.")

@@ -1,4 +1,4 @@
-"""What the sandbox knows of a person."""
+"""What the sandbox knows of a person, and of how many people."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ def profile_of(store: Store, dpid: int, user_id: str) -> dict[str, Any]:
     Keys: dpid, user_id, known, devices, ids (of customers that the device belongs to), traits, segments. Raises
     ConfigError for a data source that the sandbox has not.
     """
-    if store.value("select dpid from data_sources where dpid = ?", [dpid]) is None:
-        known = ", ".join(
-            str(row["dpid"]) for row in store.rows("select dpid from data_sources order by dpid")
-        )
-        raise ConfigError(f"--dpid {dpid}: the sandbox has no such data source; known are {known}")
+    _require_source(store, dpid)
     one = [dpid, user_id]
     devices = store.rows(
         "select device_dpid as dpid, device_id as id from devices_of where dpid = ? and user_id = ? order by all",
@@ -50,3 +46,26 @@ def profile_of(store: Store, dpid: int, user_id: str) -> dict[str, Any]:
         "traits": traits,
         "segments": segments,
     }
+
+
+def _require_source(store: Store, dpid: int) -> None:
+    if store.value("select dpid from data_sources where dpid = ?", [dpid]) is None:
+        known = ", ".join(
+            str(row["dpid"]) for row in store.rows("select dpid from data_sources order by dpid")
+        )
+        raise ConfigError(f"--dpid {dpid}: the sandbox has no such data source; known are {known}")
+
+
+def sizes_of(store: Store, dpid: int) -> dict[str, Any]:
+    """How many IDs of a data source are in each trait and segment that anybody is in.
+
+    Keys: dpid, traits, segments; each a list with sid, name, users. Raises ConfigError as profile_of, and for a
+    segment's rule that can't be read.
+    """
+    _require_source(store, dpid)
+    sizes = "select sid, name, count(*) as users from {} inner join {} using (sid) group by sid, name order by sid"
+    traits = store.rows(
+        sizes.format("(from visible_traits select user_id, sid where dpid = ?)", "traits"), [dpid]
+    )
+    fill_memberships(store.connection, dpid, "select sid from segments")
+    return {"dpid": dpid, "traits": traits, "segments": store.rows(sizes.format("memberships", "segments"))}
