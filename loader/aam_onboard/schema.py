@@ -39,6 +39,10 @@ class AllVars(Vars):
     id_sync_pixels: dict[str, IdSyncPixel] = Field(
         default={}, description="models whose IDs get an ID sync URL each, in the model id_sync_pixels"
     )
+    segment_taxonomy: str | None = Field(
+        default=None,
+        description="a seed or model of yours with `segment_id` and `segment_name`: names of segments that come back",
+    )
     full: bool = Field(
         default=False, description="every user, whole, as .overwrite; what `aam run --full` sets"
     )

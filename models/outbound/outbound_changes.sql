@@ -1,0 +1,45 @@
+-- Who came into which segment or got which trait, and who left it, with the file that said so.
+{{ config(enabled=has_outbound()) }}
+with memberships as (
+    select * from {{ ref('received_memberships') }}
+),
+
+files as (
+    select * from {{ ref('received_files') }}
+),
+
+changes as (
+    select
+        since_file as file_id,
+        user_id,
+        is_trait,
+        token,
+        true as is_member
+    from memberships
+    union all
+    select
+        until_file as file_id,
+        user_id,
+        is_trait,
+        token,
+        false as is_member
+    from memberships
+    where until_file is not null
+),
+
+final as (
+    select
+        files.outbound,
+        files.destination_id,
+        files.dpid,
+        changes.user_id,
+        case when changes.is_trait then 'trait' else 'segment' end as kind,
+        changes.token,
+        changes.is_member,
+        files.made_at as changed_at,
+        files.name as file
+    from changes
+    inner join files on changes.file_id = files.file_id
+)
+
+select * from final
