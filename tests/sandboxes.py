@@ -1,17 +1,31 @@
 """A local Audience Manager with a handful of people in it."""
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from aam_sandbox.server import listening, server_of
 from aam_sandbox.store import Store, create, open_store
 
 CRM, DEVICES, LOYALTY = 58342, 0, 58400  # a CRM's, AAM UUIDs, a cross-device source of the company
 DESTINATION = 4411
 ADULT, READER, BUYER, VISITOR = 9001, 9002, 9003, 9004  # traits
 READERS_NOT_BUYERS, ANYONE_ELSE, PAUSED = 7001, 7002, 7003  # segments
+
+# what an ingest leaves behind
+JOB = """
+insert into jobs (job_id, kind, dpid, target_dpid, mode, started_at, ended_at, success, records_received,
+    stored_records)
+values (1, 'data', 20914, 58342, 'sync', timestamp '2026-11-25 12:00:00', timestamp '2026-11-25 12:00:01', true, 3, 2);
+insert into job_files values
+    (1, 'ftp_dpm_20914_58342_1795597336.sync.gz', 'out/x', 99, 3, 'processed', null),
+    (1, 'ftp_dpm_20914_58342_1795597336.sync.2.gz', 'out/y', 9, 0, 'deleted', '<i>cut</i> off');
+insert into job_samples values
+    (1, 'Format Errors', 'ftp_dpm_20914_58342_1795597336.sync.gz', 2, 'no tab <script>alert(1)</script>', 'no TAB');
+"""
 
 
 def uuid(number: int) -> str:
@@ -85,3 +99,17 @@ def map_to_destination(store: Store, *sids: int, **aliases: int) -> None:
         store.connection.execute(
             "insert into destination_mappings values (?, ?, ?)", [DESTINATION, sid, alias]
         )
+
+
+@contextmanager
+def serving(folder: Path, **options: Any) -> Iterator[str]:
+    """`aam sandbox serve` in a thread of the test: its address, without a slash at its end."""
+    server = server_of(folder, **options)
+    with listening("127.0.0.1", 0) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +16,7 @@ from aam_onboard.options import path_option, text_option
 
 if TYPE_CHECKING:
     from aam_onboard.destinations import Destination
+    from aam_sandbox.export import Put
 
 app = typer.Typer(
     name="sandbox",
@@ -178,3 +182,118 @@ def profile(
 
     with open_store(sandbox) as store:
         show_profile(profile_of(store, dpid, user_id), as_json)
+
+
+class Mode(str, Enum):
+    """What outbound files say."""
+
+    full = "full"
+    iter = "iter"
+
+
+@app.command()
+def export(
+    destination_ids: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="[DESTINATION_ID]...", help="Destinations of the sandbox; all without any."),
+    ] = None,
+    mode: Annotated[
+        Mode, typer.Option("--mode", help="Everyone with all, or what has changed since the last export.")
+    ] = Mode.iter,
+    to: Annotated[
+        str | None,
+        text_option(
+            "--to",
+            metavar="NAME|DIR",
+            help="An output of destinations.yml, or a folder.",
+            show_default="outbound/ of the sandbox",
+        ),
+    ] = None,
+    info_first: Annotated[
+        bool, typer.Option("--info-first", help="Send the .info before its files, as it may happen.")
+    ] = False,
+    without_info: Annotated[bool, typer.Option("--without-info", help="Leave the .info away.")] = False,
+    without_part: Annotated[
+        int | None, typer.Option("--without-part", metavar="N", help="Leave this part away.", min=1)
+    ] = None,
+    sandbox: Sandbox = _FOLDER,
+    project_dir: ProjectDir = Path(),
+    as_json: Json = False,
+) -> None:
+    """Send outbound files: who is in the segments and traits that are mapped to a destination.
+
+    Example: aam sandbox export 4411 --mode full --to outbound
+    """
+    from aam_sandbox.export import Weakness
+    from aam_sandbox.export import export as send
+    from aam_sandbox.output import show_exports
+    from aam_sandbox.store import open_store
+
+    weakness = Weakness(info_first=info_first, without_part=without_part, without_info=without_info)
+    with open_store(sandbox) as store, _outlet(to, sandbox, project_dir) as put:
+        wanted = destination_ids or [
+            row["destination_id"]
+            for row in store.rows("select destination_id from destinations order by destination_id")
+        ]
+        if not wanted:
+            raise ConfigError("the sandbox has no destinations; sandbox.yml lists them")
+        done = [send(store, one, mode.value, put, weakness=weakness) for one in wanted]
+    show_exports(done, as_json)
+
+
+@contextmanager
+def _outlet(to: str | None, sandbox: Path, project_dir: Path) -> Iterator[Put]:
+    """What puts outbound files where they go. Raises ConfigError."""
+    from aam_onboard.config import find_project
+    from aam_onboard.destinations import load_destination, open_destination
+    from aam_sandbox.export import put_at, put_into
+
+    if to is None or "/" in to or Path(to).is_dir():
+        yield put_into(sandbox / "outbound" if to is None else Path(to))
+        return
+    project = find_project(project_dir)
+    if project is None:
+        raise ConfigError(
+            f"--to {to}: there is no such folder, and no dbt_project.yml for an output of destinations.yml;"
+            f" ./{to} makes a folder"
+        )
+    destination = open_destination(*load_destination(project, to))
+    try:
+        yield put_at(destination)
+    finally:
+        destination.close()
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str,
+        text_option("--host", help="The address to listen on; others than this machine get in by its own."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", help="The port; 0 for any that is free.", min=0, max=65535)
+    ] = 8787,
+    token_seconds: Annotated[
+        int, typer.Option("--token-seconds", help="How long an access token of the REST API lives.", min=0)
+    ] = 86_399,
+    sandbox: Sandbox = _FOLDER,
+) -> None:
+    """Answer over HTTP until interrupted: ID syncs, events, opt-outs, the REST API, and a page at /.
+
+    Example: aam sandbox serve --port 8787
+    """
+    from aam_onboard import output
+
+    try:
+        from aam_sandbox.server import serve as answer
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"aam sandbox serve needs {error.name}: pip install 'aam-onboard[sandbox]'"
+        ) from None
+
+    def ready(address: str) -> None:
+        output.say(f"The local Audience Manager answers at {address} (Ctrl-C ends it)")
+        sys.stdout.flush()
+
+    with suppress(KeyboardInterrupt):
+        answer(sandbox, host, port, token_seconds, ready)

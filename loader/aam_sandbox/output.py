@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from aam_onboard.output import print_json, say, table
+from aam_sandbox.export import Exported
 from aam_sandbox.ingest import Ingested
 from aam_sandbox.store import COUNTERS, Store
 
@@ -45,10 +48,25 @@ def show_jobs(store: Store, done: Ingested, as_json: bool) -> bool:
     return is_well
 
 
+def show_exports(exports: Sequence[Exported], as_json: bool) -> None:
+    """What was sent, a row a file as it was put."""
+    if as_json:
+        print_json({"exports": [asdict(export) for export in exports]})
+        return
+    for export in exports:
+        for key in export.keys:
+            say(key)
+        users = "1 user" if export.users == 1 else f"{export.users:,} users"
+        say(f"destination {export.destination_id}: {export.mode}, {users}")
+
+
 def show_profile(profile: dict[str, Any], as_json: bool) -> None:
     """Traits and segments, and the IDs that belong together."""
     if as_json:
         print_json(profile)
+        return
+    if profile["opted_out"]:
+        say(f"{profile['user_id']} opted out: nothing is kept of it.")
         return
     if not profile["known"]:
         say(f"Nothing is known of {profile['user_id']} in data source {profile['dpid']}.")

@@ -108,6 +108,43 @@ class _Parser:
         raise SegmentRuleError(f"segment rule `{self._rule}`, character {self._start + 1}: {what}")
 
 
+# What visible_traits says of all, for the IDs of one data source and the traits that matter.
+_HELD = """
+create or replace temp table held as
+with recursive below as (
+    select user_id, device_dpid as dpid, device_id as id from id_mappings where dpid = $1
+    union
+    select below.user_id, id_mappings.device_dpid, id_mappings.device_id
+    from below inner join id_mappings on below.dpid = id_mappings.dpid and below.id = id_mappings.user_id
+),
+
+above as (
+    select device_id as user_id, dpid, user_id as id from id_mappings where device_dpid = $1
+    union
+    select above.user_id, id_mappings.dpid, id_mappings.user_id
+    from above
+    inner join id_mappings on above.dpid = id_mappings.device_dpid and above.id = id_mappings.device_id
+),
+
+profiles as (
+    select dpid, user_id as id, sid, since
+    from profile_traits anti join opt_outs using (dpid, user_id)
+    where list_contains($2, sid)
+)
+
+select user_id, sid, max(since) as since
+from (
+    select id as user_id, sid, since from profiles where dpid = $1
+    union all
+    select below.user_id, sid, since from below inner join profiles using (dpid, id)
+    union all
+    select above.user_id, sid, since from above inner join profiles using (dpid, id)
+)
+anti join (select user_id from opt_outs where dpid = $1) using (user_id)
+group by user_id, sid
+"""
+
+
 def fill_memberships(
     connection: duckdb.DuckDBPyConnection, dpid: int, sids: str, parameters: Sequence[Any] = ()
 ) -> None:
@@ -116,26 +153,27 @@ def fill_memberships(
     `sids`: a query of the segments and traits that matter. Only active segments have anyone in them. Raises
     SegmentRuleError.
     """
-    wanted = f"({sids})"
-    rules = connection.execute(
-        f"select sid, rule from segments where status = 'ACTIVE' and sid in {wanted} order by sid",
-        list(parameters),
+    wanted = [sid for (sid,) in connection.execute(sids, list(parameters)).fetchall()]
+    segments = connection.execute(
+        "select sid, rule from segments where status = 'ACTIVE' and list_contains(?, sid) order by sid",
+        [wanted],
     ).fetchall()
+    rules = {sid: parse_segment_rule(rule or "") for sid, rule in segments}
+    of_rules = [sid for rule in rules.values() for sid in rule.sids]
+    connection.execute(_HELD, [dpid, [*wanted, *of_rules]])
+    connection.execute(
+        "create or replace temp table memberships as select * from held where list_contains(?, sid)", [wanted]
+    )
+    if not rules:
+        return
     connection.execute(
         "create or replace temp table known as"
-        " select ids.user_id,"
-        "  coalesce(map_from_entries(list((sid, since)) filter (sid is not null)), map {}) as traits"
-        " from known_ids as ids left join visible_traits using (dpid, user_id)"
-        " where ids.dpid = ? group by ids.user_id",
-        [dpid],
+        " select user_id,"
+        "  coalesce(map_from_entries(list((sid, since)) filter (list_contains($2, sid))), map {}) as traits"
+        " from known_ids left join held using (user_id) where dpid = $1 group by user_id",
+        [dpid, of_rules],
     )
-    connection.execute(
-        "create or replace temp table memberships as select user_id, sid, since from visible_traits"
-        f" where dpid = ? and sid in {wanted}",
-        [dpid, *parameters],
-    )
-    for sid, text in rules:
-        rule = parse_segment_rule(text or "")
+    for sid, rule in rules.items():
         connection.execute(
             f"insert into memberships select user_id, {int(sid)}, {rule.since} from known where {rule.condition}"
         )
