@@ -468,6 +468,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 "test_output.py",
                 "test_profile_and_vars.py",
                 "test_readme.py",
+                "test_rehearse.py",
                 "test_status.py",
                 "test_strays.py",
                 "test_upgrades.py",

@@ -204,6 +204,33 @@ def plan(
 
 
 @app.command()
+def rehearse(
+    project_dir: ProjectDir = Path(),
+    select: Select = None,
+    target: Target = None,
+    to: To = None,
+    variables: Vars = "{}",
+    as_json: Json = False,
+) -> None:
+    """Deliver the last build into a throw-away local Audience Manager, and show what changes there. Nothing is sent.
+
+    It has what was delivered before, and knows traits and segments as `aam sandbox init` does.
+
+    Example: aam rehearse --to production
+    """
+    from aam_onboard.rehearse import rehearse as try_it
+    from aam_onboard.run import find_place, located, looking
+    from aam_sandbox.output import show_rehearsal
+
+    place = find_place(project_dir, target, to, _variables(variables))
+    feeds = place.project.select(select)
+    place = located(place)
+    with looking(place) as warehouse:
+        rehearsal = try_it(warehouse, place.project, place.destination_name, feeds)
+    show_rehearsal(rehearsal, as_json)
+
+
+@app.command()
 def deliver(
     project_dir: ProjectDir = Path(),
     select: Select = None,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aam_onboard.output import print_json, say, table
 from aam_sandbox.export import Exported
 from aam_sandbox.ingest import Ingested
 from aam_sandbox.store import COUNTERS, Store
+
+if TYPE_CHECKING:
+    from aam_onboard.rehearse import Rehearsal
 
 _SHOWN = (
     "records_received", "format_errors", "invalid_aam_id", "no_matching_aam_id", "no_trait_realized", "stored_records",
@@ -36,9 +39,7 @@ def show_jobs(store: Store, done: Ingested, as_json: bool) -> bool:
     if not jobs and not done.left:
         say("Nothing waits there.")
         return is_well
-    rows = [([file["name"] for file in job["files"]], *(job[counter] for counter in _SHOWN)) for job in jobs]
-    heads = [COUNTERS[counter].lower().removeprefix("total ") for counter in _SHOWN]
-    table("Receipts", ("file", *heads), rows, numbers=heads)
+    _show_receipts("Receipts", jobs, [[file["name"] for file in job["files"]] for job in jobs])
     for job in jobs:
         for file in job["files"]:
             if file["problem"]:
@@ -58,6 +59,36 @@ def show_exports(exports: Sequence[Exported], as_json: bool) -> None:
             say(key)
         users = "1 user" if export.users == 1 else f"{export.users:,} users"
         say(f"destination {export.destination_id}: {export.mode}, {users}")
+
+
+def _show_receipts(title: str, jobs: list[dict[str, Any]], files: list[Any]) -> None:
+    heads = [COUNTERS[counter].lower().removeprefix("total ") for counter in _SHOWN]
+    rows = [(file, *(job[counter] for counter in _SHOWN)) for job, file in zip(jobs, files, strict=True)]
+    table(title, ("file", *heads), rows, numbers=heads)
+
+
+def show_rehearsal(rehearsal: Rehearsal, as_json: bool) -> None:
+    """What a delivery would change, a row a trait or segment."""
+    if as_json:
+        print_json(rehearsal.to_json())
+        return
+    if not rehearsal.feeds:
+        say(
+            f"Nothing would be delivered to {rehearsal.destination}: the last build is there, or changes nothing."
+        )
+        return
+    files = [receipt["file"] for receipt in rehearsal.receipts]
+    _show_receipts(f"Receipts of a delivery to {rehearsal.destination}", rehearsal.receipts, files)
+    for title, changes in (("Traits", rehearsal.traits), ("Segments", rehearsal.segments)):
+        changed = [one for one in changes if one.gained or one.lost]
+        rows = [(str(one.sid), one.name, one.before, one.after, one.gained, one.lost) for one in changed]
+        numbers = ("before", "after", "gained", "lost")
+        if rows:
+            table(f"{title} that change, in profiles", ("ID", "name", *numbers), rows, numbers=numbers)
+        elif changes:
+            say(f"No one of {len(changes):,} {title.lower()} changes.")
+    for feed, guard in rehearsal.guards.items():
+        say(f"Feed {feed} would be stopped: {guard}.")
 
 
 def show_profile(profile: dict[str, Any], as_json: bool) -> None:
