@@ -8,10 +8,11 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import sandboxes
+from conftest import AWS
 from sandboxes import (
     ADULT,
     ANYONE_ELSE,
@@ -30,12 +31,18 @@ from sandboxes import (
     set_traits,
     uuid,
 )
+from typer.testing import CliRunner, Result
 
+from aam_onboard.destinations import open_destination, parse_destination
 from aam_onboard.errors import ConfigError, DeliveryError
-from aam_sandbox.export import Exported, Weakness, export, put_into
+from aam_sandbox.cli import app
+from aam_sandbox.export import Exported, Weakness, export, put_at, put_into
 from aam_sandbox.outbound import Layout, OutboundRoot
 from aam_sandbox.segments import SegmentRuleError, fill_memberships, parse_segment_rule
 from aam_sandbox.store import Store
+
+if TYPE_CHECKING:
+    from conftest import Bucket
 
 AT = datetime(2026, 11, 25, 14, 0, 0, 123456, tzinfo=timezone.utc)
 
@@ -374,3 +381,52 @@ def test_the_record_of_an_export(store: Store, tmp_path: Path) -> None:
     done = export(store, DESTINATION, "full", put_into(tmp_path), at=AT)
     assert isinstance(done, Exported)
     assert (done.users, done.info) == (3, "s3_4411_58342_full_1795615200123.info")
+
+
+def test_an_export_to_a_bucket(store: Store, bucket: "Bucket", monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    set_destination(store, lines_per_file=2, prefix="outbound/daily")
+    raw = {"type": "s3", "bucket": bucket.name, "endpoint_url": bucket.server.endpoint, "partner_name": "us"}
+    destination = open_destination("bucket", parse_destination("bucket", raw))
+    done = export(store, DESTINATION, "full", put_at(destination), at=AT)
+    destination.close()
+    assert [file.bytes for file in done.files] == [
+        bucket.client.head_object(Bucket=bucket.name, Key=key)["ContentLength"] for key in done.keys[:-1]
+    ]
+    assert done.keys[-1] == "outbound/daily/s3_4411_58342_full_1795615200123.info"
+
+
+def test_the_command(store: Store, tmp_path: Path) -> None:
+    store.connection.close()
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "dbt_project.yml").write_text("{name: shop, profile: shop}")
+    local = {"type": "directory", "path": "out", "partner_name": "us"}
+    (project / "destinations.yml").write_text(json.dumps({"target": "local", "outputs": {"local": local}}))
+
+    def aam(*arguments: str) -> Result:
+        options = ["--sandbox", str(store.folder), "--project-dir", str(project)]
+        return CliRunner().invoke(app, ["export", *options, *arguments])
+
+    told = aam("--to", "local", "--mode", "full", "--json", "--info-first")
+    assert told.exit_code == 0, told.exception
+    [done] = json.loads(told.stdout)["exports"]
+    assert done["keys"][0] == done["info"]
+    assert all((project / "out" / key).is_file() for key in done["keys"])
+
+    told = aam(str(DESTINATION), "--to", f"{tmp_path}/there", "--without-info")
+    [name, summary] = told.stdout.splitlines()
+    assert (tmp_path / "there" / name).is_file()
+    assert summary == "destination 4411: iter, 0 users"
+    assert aam().exit_code == 0
+    assert len(list((store.folder / "outbound").iterdir())) == 2
+
+    for arguments, said in [
+        (["7"], "destination 7 is unknown; there are 4411"),
+        (["--to", "nowhere"], "nowhere"),
+        (["--to", ""], "--to is empty"),
+        (["--without-part", "2"], "--without-part 2: this export has 1 part"),
+    ]:
+        assert isinstance((error := aam(*arguments).exception), ConfigError)
+        assert said in str(error)

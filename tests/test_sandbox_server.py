@@ -1,8 +1,11 @@
 """`aam sandbox serve`: calls of web pages, the REST API, and the page, over real HTTP."""
 
 import http.client
+import re
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,9 +36,11 @@ from sandboxes import (
     set_traits,
     uuid,
 )
+from typer.testing import CliRunner
 
 from aam_onboard.errors import ConfigError
 from aam_onboard.id_sync_url import ENDPOINT, id_sync_url
+from aam_sandbox.cli import app
 from aam_sandbox.export import export, put_into
 from aam_sandbox.profile import profile_of
 from aam_sandbox.segments import fill_memberships
@@ -649,3 +654,30 @@ def test_a_port_that_is_taken_is_one_clear_line() -> None:
 def test_without_a_sandbox_nothing_is_served(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="has no sandbox; make one with `aam sandbox init`"):
         make_app(tmp_path)
+
+
+def test_the_command(template: Path) -> None:
+    """In a process of its own: the address on stdout, a second one is refused, and an interrupt is a good end."""
+    aam = [str(Path(sys.executable).parent / "aam"), "sandbox", "serve", "--sandbox", str(template)]
+    with subprocess.Popen([*aam, "--port", "0"], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        try:
+            [address] = re.findall("http://127.0.0.1:([0-9]+)/", server.stdout.readline())
+            assert httpx.get(f"http://127.0.0.1:{address}/").status_code == 200
+            second = subprocess.run([*aam, "--port", address], capture_output=True, text=True, check=False)
+            assert (second.returncode, second.stdout) == (2, "")
+            assert second.stderr == (
+                f"aam: 127.0.0.1, port {address}: Address already in use;"
+                " give another with --port (0: any that is free)\n"
+            )
+        finally:
+            server.terminate()
+        assert server.wait(30) == 0
+
+
+def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, template: Path) -> None:
+    monkeypatch.delitem(sys.modules, "aam_sandbox.server")
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    found = CliRunner().invoke(app, ["serve", "--sandbox", str(template)])
+    assert isinstance(found.exception, ConfigError)
+    assert str(found.exception) == "aam sandbox serve needs fastapi: pip install 'aam-onboard[sandbox]'"
