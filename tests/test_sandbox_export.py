@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 import sandboxes
@@ -430,3 +430,17 @@ def test_the_command(store: Store, tmp_path: Path) -> None:
     ]:
         assert isinstance((error := aam(*arguments).exception), ConfigError)
         assert said in str(error)
+
+
+def test_the_page_lists_what_a_layout_can_be() -> None:
+    rows = []
+    for name, field in Layout.model_fields.items():
+        values = [one for kind in get_args(field.annotation) for one in get_args(kind) or (kind,)]
+        listed = [one for one in (*get_args(field.annotation), *values) if isinstance(one, (str, int))]
+        listed = [str(one) for one in dict.fromkeys(listed) if one != field.default]
+        default = "" if field.default in (None, "") else f"`{json.dumps(field.default)}`".replace('"', "")
+        others = ", ".join(f"`{one}`" for one in listed)
+        rows.append(f"| `{name}` | {default} | {others} | {field.description} |")
+    text = (Path(__file__).parents[1] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    table = text.partition("| `layout` | default | or | |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == rows
