@@ -59,9 +59,17 @@ def test_a_person_is_forgotten(workspace: Prepare) -> None:
     )
     assert project.sql("select count(*) from aam_state.forget_requests") == [(0,)]
 
+    # Audience Manager has sent the person back
+    project.vars(lambda found: found.update(outbound={"web": {"destination_id": 4411, "separator": "space"}}))
     project.run("--to", "more")
+    project.sql(
+        "insert into aam_state.received_files values (1, 'web', 4411, 58342, 'full', now(), 'r', 'r.sync', 'local',"
+        " 'u', 1, 1, 'm', 1, 1, 0, 1, 'applied', false, now())",
+        f"insert into aam_state.received_memberships values ('{user}', '77', false, 1, null, 1, null)",
+        f"insert into aam_state.rejected_lines values (1, 'empty_token', '{user} ,')",
+    )
     known = project.ok("forget", user, "--dpid", "58342", "--json").json
-    assert known["waits_for"] == ["local", "more"]
+    assert (known["waits_for"], known["received"]) == (["local", "more"], 2)
     lying = {(one["feed"], one["destination"]): one for one in known["lying"]}
     assert lying["crm_traits", "local"]["withdrawn"] and not lying["crm_traits", "local"]["staying"]
     assert lying["crm_id_sync", "more"] | {"staying": 0} == {
@@ -83,7 +91,8 @@ def test_a_person_is_forgotten(workspace: Prepare) -> None:
     assert people(project) == everyone
     assert project.run() == []
     shown = project.ok("forget", user, "--dpid", "58342").out
-    assert "asked for at" in shown and "Delete the person where they come from, too: " in shown
+    assert "Nothing is left to withdraw" in shown and "asked for at" in shown
+    assert "for these models name them: crm_profile, crm_traits" in shown
 
     # and now it does not
     for table in ("crm_customers", "registrations", "purchases", "web_id_captures"):

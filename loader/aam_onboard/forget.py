@@ -55,7 +55,8 @@ class Lying:
 @dataclass(frozen=True)
 class Known:
     """All that is known of a person. `models`: feeds and ID syncs whose models name them, as of the last build;
-    `pairs`: the other IDs of their ID pairs, as (DPID, ID): of the same person, perhaps.
+    `pairs`: the other IDs of their ID pairs, as (DPID, ID): of the same person, perhaps; `received`: memberships that
+    Audience Manager has sent back, whatever became of them.
     """
 
     person: Person
@@ -63,11 +64,12 @@ class Known:
     models: list[str] = field(default_factory=list)
     lying: list[Lying] = field(default_factory=list)
     pairs: list[Person] = field(default_factory=list)
+    received: int = 0
 
     @property
     def is_known(self) -> bool:
         """Whether anything here names the person."""
-        return bool(self.requested_at or self.models or self.lying)
+        return bool(self.requested_at or self.models or self.lying or self.received)
 
     @property
     def waits_for(self) -> list[str]:
@@ -86,7 +88,7 @@ def ask(warehouse: Warehouse, project: Project, person: Person) -> Known:
     """
     place = _Place(warehouse, project, person)
     known = place.known()
-    if not (place.feeds or place.id_syncs):
+    if not (place.feeds or place.id_syncs or known.received):
         raise ConfigError(
             f"--dpid {person.dpid}: no feed or ID sync has IDs of this data source; data sources of feeds are"
             f" {', '.join(map(str, _dpids_of_all(project))) or 'none'}"
@@ -187,7 +189,7 @@ class _Place:
 
     def known(self) -> Known:
         asked = dict(_requests(self.warehouse, self.project))
-        known = Known(self.person, asked.get(self.person))
+        known = Known(self.person, asked.get(self.person), received=self._received())
         known.models.extend(sorted({*self._feeds_of_models(), *self._id_syncs_of_models()}))
         there = set(destination_names(self.project))
         for row in self._latest_sets():
@@ -269,6 +271,12 @@ class _Place:
                     " or position(chr(9) || $1 || chr(9) in chr(9) || signal_value || chr(9)) > 0)",
                     [self.person.user_id, name],
                 )
+            for name, file, text in self._tables_of_received():
+                self.warehouse.execute(
+                    f"delete from {self.table(name)} where {text} and {file} in"
+                    f" (select file_id from {self.table('received_files')} where dpid = $2)",
+                    [self.person.user_id, self.person.dpid],
+                )
             if not keep_request:
                 self.warehouse.execute(
                     f"delete from {self.table('forget_requests')} where dpid = $1 and user_id = $2",
@@ -285,6 +293,28 @@ class _Place:
             return self.warehouse.rows(f"{sql} and {column} in ({places})", parameters)
         self.warehouse.execute(f"{sql} and {column} in ({places})", parameters)
         return []
+
+    def _tables_of_received(self) -> list[tuple[str, str, str]]:
+        """What holds IDs of outbound files: the table, its file's column, and whether a row names the person."""
+        if not state.is_there(self.warehouse, self.project, "received_files"):
+            return []
+        return [
+            ("received_memberships", "since_file", "user_id = $1"),
+            ("received_statements", "file_id", "user_id = $1"),
+            ("rejected_lines", "file_id", "position($1 in line) > 0"),
+        ]
+
+    def _received(self) -> int:
+        return sum(
+            int(
+                self.warehouse.rows(
+                    f"select count(*) as n from {self.table(name)} where {text} and {file} in"
+                    f" (select file_id from {self.table('received_files')} where dpid = $2)",
+                    [self.person.user_id, self.person.dpid],
+                )[0]["n"]
+            )
+            for name, file, text in self._tables_of_received()
+        )
 
     def _feeds_of_models(self) -> set[str]:
         sql = f"select distinct feed from {self.table('trait_rows')} where user_id = $1"

@@ -503,8 +503,18 @@ def show_forgetting(known: Known, as_json: bool) -> None:
             [(one.feed, one.destination, one.withdrawn, one.staying) for one in known.lying],
         )
     asked = f" (asked for at {known.requested_at:%Y-%m-%d %H:%M} UTC)" if known.requested_at else ""
-    waits = f"the next delivery to {', '.join(known.waits_for)}" if known.waits_for else "the next run"
-    say(f"With {waits}, all that can be is withdrawn; then the ID is forgotten here too{asked}.")
+    if known.waits_for:
+        waits = ", ".join(known.waits_for)
+        say(
+            f"With the next delivery to {waits}, all that can be is withdrawn; then the ID is forgotten here"
+            f" too{asked}."
+        )
+    else:
+        say(f"Nothing is left to withdraw; with the next run, the ID is forgotten here too{asked}.")
+    if known.received:
+        say(
+            f"{known.received:,} rows of outbound files go then, too; Audience Manager may send the ID again."
+        )
     if any(one.staying for one in known.lying):
         say(
             "What stays at Audience Manager no file takes back (ID pairs, key-values of sync feeds): ask Adobe to"
