@@ -21,6 +21,7 @@ demo: .venv/installed  ## the main job on DuckDB and a local directory, with the
 	cd demo && ../$(AAM) sandbox ingest
 	@cd demo && echo && echo "The receipt of one:" && sed '1,/^$$/d' "$$(grep -l 58342_58344 .aam/sandbox/receipts/* | tail -1)"
 	cd demo && ../$(AAM) sandbox sizes --dpid 58342
+	@echo; cd demo && ../$(AAM) report
 
 test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and FTP servers, gpg
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
@@ -67,7 +68,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/installed: pyproject.toml constraints.txt | .venv/bin/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[report]'
 	touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/pip

@@ -459,6 +459,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             file, _, name = nodeid.partition("::")
             dear = {
+                "test_report.py",
                 "test_scenario.py",
                 "test_bad_input.py",
                 "test_guards.py",

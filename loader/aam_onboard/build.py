@@ -90,6 +90,15 @@ def dbt_state(project: Project, target: str, adapter: str) -> None:
         _ask(dbt, arguments + _common(project, target, project.given_vars, f"{target}-parse"), quiet=True)
 
 
+def dbt_reporting(project: Project, target: str, adapter: str) -> dict[str, Any]:
+    """Make the views of models/reporting/, and build nothing else. Returns and raises as dbt_build does."""
+    with dbt_started(project, adapter) as dbt:
+        arguments = ["run", "--select", REPORTING, "--no-write-json"]
+        return _ask(
+            dbt, arguments + _common(project, target, project.given_vars, f"{target}-parse"), quiet=True
+        )
+
+
 def _ask(dbt: Dbt, arguments: list[str], *, quiet: bool) -> dict[str, Any]:
     assert dbt.stdin and dbt.stdout and dbt.stderr  # noqa: S101  # they are pipes
     said: deque[str] = deque(maxlen=20)

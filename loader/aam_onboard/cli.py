@@ -528,6 +528,46 @@ def check(
     sys.exit(0 if report.ok else 1)
 
 
+@app.command()
+def report(
+    project_dir: ProjectDir = Path(),
+    target: Target = None,
+    out: Annotated[
+        Path | None,
+        path_option(
+            "--out",
+            metavar="FILE",
+            help="Where the page goes.",
+            show_default="aam_report.html beside what dbt makes",
+        ),
+    ] = None,
+    days: Annotated[int, typer.Option("--days", help="How far back, in days.", min=1, max=36_500)] = 90,
+    anonymous: Annotated[
+        bool, typer.Option("--anonymous", help="Without samples of rejected rows, so without any user ID.")
+    ] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    variables: Vars = "{}",
+    log_format: LogFormat = output.LogFormat.text,
+) -> None:
+    """Make a page of what was sent, kept back and picked up: one HTML file, for everyone who must trust the feeds.
+
+    Example: aam report --anonymous --out report.html
+    """
+    output.start_logging(log_format)
+    from aam_onboard.report import make_report
+    from aam_onboard.run import find_place
+
+    path = make_report(
+        find_place(project_dir, target, None, _variables(variables)), out, days, anonymous=anonymous
+    )
+    output.say(f"The page is {path}")
+    if open_it:
+        import webbrowser
+
+        if not webbrowser.open(path.absolute().as_uri()):
+            output.complain(f"no browser to open it with; open {path} yourself")
+
+
 @app.command("id-sync-url")
 def id_sync_url(
     dpid: Annotated[int, typer.Option("--dpid", help="The data source of the ID.", min=0)],

@@ -46,22 +46,27 @@ class Relations:
 
 
 def kept_relations(
-    project: Project, target: str, settings: DuckDBSettings | PostgresSettings
+    project: Project, target: str, settings: DuckDBSettings | PostgresSettings, *, reporting: bool = False
 ) -> Relations | None:
-    """What dbt said last, when it would say the same today."""
+    """What dbt said last, when it would say the same today. `reporting`: of the models that `aam report` has made."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(_file(project, target).read_text(encoding="utf-8"))
-        if kept["made_from"] == _made_from(project, target, settings):
+        kept = json.loads(_file(project, target, reporting).read_text(encoding="utf-8"))
+        if kept["made_from"] == _made_from(project, target, settings, reporting):
             return Relations({name: (schema, table) for name, (schema, table) in kept["places"].items()})
     return None
 
 
 def keep_relations(
-    project: Project, target: str, settings: DuckDBSettings | PostgresSettings, places: Mapping[str, Any]
+    project: Project,
+    target: str,
+    settings: DuckDBSettings | PostgresSettings,
+    places: Mapping[str, Any],
+    *,
+    reporting: bool = False,
 ) -> Relations:
-    """Remember what dbt says of all its models: `places` is `<package>.<name>` to schema and table."""
-    path = _file(project, target)
-    kept = {"made_from": _made_from(project, target, settings), "places": places}
+    """Remember what dbt says of all its models, or of those of `aam report`: `<package>.<name>` to schema and table."""
+    path = _file(project, target, reporting)
+    kept = {"made_from": _made_from(project, target, settings, reporting), "places": places}
     if not project.vars.retired:  # else it is not all
         with suppress(OSError):  # then dbt is asked again
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,11 +74,13 @@ def keep_relations(
     return Relations({name: (schema, table) for name, (schema, table) in places.items()})
 
 
-def _file(project: Project, target: str) -> Path:
-    return project.root / FOLDER / f"{quote(target, safe='')}.json"
+def _file(project: Project, target: str, reporting: bool) -> Path:
+    return project.root / FOLDER / f"{quote(target, safe='')}{'.reporting' if reporting else ''}.json"
 
 
-def _made_from(project: Project, target: str, settings: DuckDBSettings | PostgresSettings) -> str:
+def _made_from(
+    project: Project, target: str, settings: DuckDBSettings | PostgresSettings, reporting: bool
+) -> str:
     """A digest of all that dbt makes names from."""
     digest = hashlib.sha256()
     given = sorted((name, value) for name, value in project.given_vars.items() if name != "retired")
@@ -85,6 +92,9 @@ def _made_from(project: Project, target: str, settings: DuckDBSettings | Postgre
         digest.update(f"{name}\n".encode(errors="surrogateescape"))
         digest.update(path.read_bytes())
     digest.update((package_root() / "dbt_project.yml").read_bytes())
+    if reporting:  # views, which no build makes anew
+        for path in sorted((package_root() / "models" / "reporting").glob("*.sql")):
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
