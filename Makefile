@@ -18,9 +18,11 @@ demo: .venv/installed  ## the main job on DuckDB and a local directory, with the
 	zcat "$$(find out -name 'ftp_dpm_58342_*.sync.gz' | sort | tail -1)" | head -3
 	@echo; echo "A local Audience Manager reads them:"
 	cd demo && test -e .aam/sandbox || ../$(AAM) sandbox init
-	cd demo && ../$(AAM) sandbox ingest
+	cd demo && rm -rf .aam/inbox && cp -r out .aam/inbox && ../$(AAM) sandbox ingest --from .aam/inbox
 	@cd demo && echo && echo "The receipt of one:" && sed '1,/^$$/d' "$$(grep -l 58342_58344 .aam/sandbox/receipts/* | tail -1)"
 	cd demo && ../$(AAM) sandbox sizes --dpid 58342
+	cd demo && ../$(AAM) sandbox export --mode full
+	@cd demo && echo && echo "An outbound file's first lines:" && zcat "$$(ls -t .aam/sandbox/outbound/*.sync.gz | head -1)" | head -3
 	@echo; cd demo && ../$(AAM) report
 
 test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and FTP servers, gpg
