@@ -45,10 +45,11 @@ def sandbox(folder: Path) -> Iterator[Store]:
                 ({LOYALTY}, 'Loyalty', 'loyalty', 'dpuuid', true, true);
             insert into folders values (0, 'traits', null, 'All Traits'), (11, 'traits', 0, 'Shop'),
                 (0, 'segments', null, 'All Segments');
-            insert into traits
+            insert into traits by name
             select
-                sid, {CRM}, name, null, code, if(rule is null, 'ON_BOARDED_TRAIT', 'RULE_BASED_TRAIT'), rule,
-                120, folder, 'ACTIVE', timestamp '2026-11-25 12:00:00'
+                sid, {CRM} as dpid, name, code as integration_code, rule, 120 as ttl, folder as folder_id,
+                if(rule is null, 'ON_BOARDED_TRAIT', 'RULE_BASED_TRAIT') as trait_type, 'ACTIVE' as status,
+                timestamp '2026-11-25 12:00:00' as created_at, created_at as updated_at
             from (
                 values
                 ({ADULT}, 'Adult', 'adult', null, 0),

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -381,6 +382,7 @@ TRAIT = {
     "folderId": 11,
     "integrationCode": "news",
     "traitRule": 'ic == "news"',
+    "comments": "of the web team",
 }
 
 
@@ -630,11 +632,21 @@ def test_the_page_looks_a_profile_up(shared: Served, query: str, said: str) -> N
     assert said in page(shared, query)
 
 
-def test_other_commands_get_at_the_sandbox_in_between(shared: Served) -> None:
-    """The file is not kept open; a request waits while another command has it, and says so in the end."""
-    with shared.store() as store:
-        store.connection.execute("delete from jobs")
-        assert shared.client.get("/", timeout=1).status_code == 200  # one process: it shares the open file
+def test_a_request_waits_while_another_command_has_the_sandbox(
+    shared: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = "import sys, duckdb; c = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(shared.folder / "sandbox.duckdb")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin and other.stdout
+        other.stdout.readline()
+        with monkeypatch.context() as patched:
+            patched.setattr("aam_sandbox.access.PATIENCE", 0.1)
+            busy = shared.client.get("/")
+        assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
+        assert "another process has the sandbox open" in busy.text
+        threading.Timer(0.2, other.stdin.close).start()
+        assert shared.client.get("/").status_code == 200
 
 
 # starting

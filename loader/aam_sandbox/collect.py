@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
 
 from aam_onboard.errors import AamError
 from aam_onboard.id_sync_url import UUID_MACRO, broken_rule
@@ -90,6 +90,14 @@ def _redirect(url: str) -> str:
 def redirect_to(url: str, uuid: str) -> str:
     """The address with the AAM UUID in the place of its macro, as a header may hold it."""
     return quote(url.replace(UUID_MACRO, uuid), safe="!#$%&'()*+,/:;=?@[]~")
+
+
+def parse_parameters(query: bytes) -> list[tuple[str, str]]:
+    """Keys and values of a query or form. Raises CallError."""
+    try:
+        return parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000)
+    except ValueError:  # which UnicodeDecodeError is
+        raise CallError("the parameters are no percent-encoded UTF-8, or more than 1,000") from None
 
 
 def parse_declared_ids(store: Store, parameters: Sequence[tuple[str, str]]) -> list[DeclaredId]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MOST_JOBS = 50
 _MOST_TRAITS = 500
 _MOST_SEGMENTS = 500
-_MOST_COUNTED = 200_000  # profiles, for a page that comes at once
+_MOST_COUNTED = 500_000  # qualifications, for a page that comes at once
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,12 @@ def render_page(store: Store, query: Mapping[str, str], nonce: str) -> str:
         f" from traits left join sizes using (sid) order by size desc, sid limit {_MOST_TRAITS}"
     )
     counts = {
-        "IDs mapped to devices": store.value("select count(*) from id_mappings"),
-        "profiles with traits": store.value("select count(distinct (dpid, user_id)) from profile_traits"),
+        "mappings of IDs to devices": store.value("select count(*) from id_mappings"),
+        "qualifications for a trait": store.value("select count(*) from profile_traits"),
         "traits": store.value("select count(*) from traits"),
         "jobs": store.value("select count(*) from jobs"),
     }
-    is_counted = counts["profiles with traits"] <= _MOST_COUNTED
+    is_counted = counts["qualifications for a trait"] <= _MOST_COUNTED
     return _template().render(
         nonce=nonce,
         asked=asked,
@@ -138,8 +138,8 @@ def _destinations(store: Store) -> list[dict[str, Any]]:
 def _data_sources(store: Store) -> list[dict[str, Any]]:
     return store.rows(
         "with traits_of as (select dpid, count(*) as traits from traits group by dpid),"
-        " ids_of as (select dpid, count(distinct user_id) as ids from id_mappings group by dpid)"
-        " select data_sources.*, coalesce(traits, 0) as traits, coalesce(ids, 0) as ids"
-        " from data_sources left join traits_of using (dpid) left join ids_of using (dpid)"
+        " mappings_of as (select dpid, count(*) as mappings from id_mappings group by dpid)"
+        " select data_sources.*, coalesce(traits, 0) as traits, coalesce(mappings, 0) as mappings"
+        " from data_sources left join traits_of using (dpid) left join mappings_of using (dpid)"
         " order by owned desc, dpid"
     )

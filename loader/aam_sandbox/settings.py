@@ -269,7 +269,7 @@ def fill(connection: duckdb.DuckDBPyConnection, settings: SandboxSettings, rules
         folders += [[number, kind, one.parent, one.name] for number, one in of_kind.items()]
     traits = [
         [sid, one.dpid, one.name or f"Trait {sid}", one.description, one.integration_code, _TYPES[one.type],
-         one.rule, one.ttl, one.folder, "ACTIVE", now]
+         one.rule, one.ttl, one.folder, "ACTIVE", now, now, None]
         for sid, one in settings.traits.items()
     ]  # fmt: skip
     segments = [

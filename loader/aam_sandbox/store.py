@@ -47,7 +47,7 @@ create table folders (folder_id bigint, kind varchar, parent_folder_id bigint, n
 -- trait_type: ON_BOARDED_TRAIT | RULE_BASED_TRAIT; ttl: days, 0 = for ever
 create table traits (sid bigint primary key, dpid bigint, name varchar, description varchar, integration_code varchar,
     trait_type varchar not null, rule varchar, ttl integer, folder_id bigint, status varchar not null,
-    created_at timestamp);
+    created_at timestamp, updated_at timestamp, comments varchar);
 create table segments (sid bigint primary key, dpid bigint, name varchar, description varchar,
     integration_code varchar, rule varchar, folder_id bigint, merge_rule_dpid bigint, status varchar not null,
     created_at timestamp);
