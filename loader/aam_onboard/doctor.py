@@ -62,6 +62,8 @@ def examine(root: Path, target: str | None, to: str | None, *, write: bool = Fal
         yield package
         yield from _examine_warehouse(project, target, with_models=package.verdict == "ok")
         yield from _examine_destination(project, to, write)
+        for name in project.vars.outbound:
+            yield _find(f"outbound {name}", _outbound, project, name, to)
 
 
 def _find(about: str, look: Callable[..., str], *arguments: object) -> Finding:
@@ -288,6 +290,19 @@ def _destination(
         raise
     reached.append(destination)
     return f"{name} ({settings.type}) can be reached and listed; files of today there: {waiting}"
+
+
+def _outbound(project: Project, name: str, to: str | None) -> str:
+    """Whether outbound files can be listed where they lie, and read by their names. Nothing is received."""
+    from aam_onboard.receive import look
+
+    outbound, others = look(project, name, to)
+    if not outbound:
+        raise _NotYetError(
+            f"no file of destination {project.vars.outbound[name].destination_id} there; others: {others:,}"
+        )
+    last = max(outbound, key=lambda one: one.name.made_at)
+    return f"{len(outbound):,} files and control files there, the last made {last.name.made_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _encryption(settings: DestinationSettings) -> str:

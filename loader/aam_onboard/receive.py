@@ -125,6 +125,20 @@ def opened_sources(project: Project, names: Sequence[str], to: str | None) -> It
             source.destination.close()
 
 
+def look(project: Project, name: str, to: str | None) -> tuple[list[Found], int]:
+    """The outbound files of an entry where they lie, and how many others there are. Raises as opening and listing do."""
+    found: list[Found] = []
+    others = 0
+    with opened_sources(project, [name], to) as [source]:
+        for stored in source.destination.list(source.settings.prefix):
+            read = read_name(stored.key.rpartition("/")[2], source.outbound)
+            if read is None:
+                others += 1
+            else:
+                found.append(Found(read, stored))
+    return found, others
+
+
 def receive(
     warehouse: Warehouse,
     project: Project,

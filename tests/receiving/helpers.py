@@ -173,8 +173,10 @@ def pairs(members: dict[str, Sequence[str]]) -> set[tuple[str, str]]:
     return {(user, token) for user, tokens in members.items() for token in tokens}
 
 
-def make_warehouse(engine: Engine, root: Path, host: str | None) -> Warehouse:
-    """A warehouse with the tables of the state that receiving writes."""
+def make_warehouse(
+    engine: Engine, root: Path, host: str | None, database: str = "aam_received", *, anew: bool = True
+) -> Warehouse:
+    """A warehouse with the tables of the state that receiving writes; not `anew`: the one that is there."""
     if engine == "duckdb":
         import duckdb
 
@@ -187,12 +189,14 @@ def make_warehouse(engine: Engine, root: Path, host: str | None) -> Warehouse:
         connection = psycopg2.connect(host=host, user="postgres", dbname="postgres")
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("drop database if exists aam_received with (force)")
-            cursor.execute("create database aam_received")
+            if anew:
+                cursor.execute(f"drop database if exists {database} with (force)")
+                cursor.execute(f"create database {database}")
         connection.close()
-        settings = PostgresSettings(type="postgres", host=str(host), user="postgres", dbname="aam_received")
+        settings = PostgresSettings(type="postgres", host=str(host), user="postgres", dbname=database)
         warehouse = open_warehouse("postgres", settings)
-    warehouse.execute(f"create schema {SCHEMA}")
-    for name in TABLES:
-        warehouse.execute(table_text(name))
+    if anew:
+        warehouse.execute(f"create schema {SCHEMA}")
+        for name in TABLES:
+            warehouse.execute(table_text(name))
     return warehouse
