@@ -126,7 +126,7 @@ def opened_sources(project: Project, names: Sequence[str], to: str | None) -> It
 
 
 def look(project: Project, name: str, to: str | None) -> tuple[list[Found], int]:
-    """The outbound files of an entry where they lie, and how many others there are. Raises as opening and listing do."""
+    """The outbound files of an entry where they lie, and how many others there are. Raises as listing does."""
     found: list[Found] = []
     others = 0
     with opened_sources(project, [name], to) as [source]:
@@ -312,6 +312,11 @@ class _Receiver:
 
     def _receive_file(self, batch: FoundBatch, one: Found, control: Control | None, *, is_late: bool) -> None:
         ledger, settings = self._ledgers[batch.outbound], self._source.outbound[batch.outbound]
+        if one.name.is_pgp and not self._source.settings.decrypt:
+            raise ConfigError(
+                f"{one.name.name} is a PGP file; say `decrypt: true` under `receive` of output"
+                f" `{self._source.destination.name}`, with the secret key in your keyring"
+            )
         file, text_file = self._spool / one.name.name, self._spool / "text"
         try:
             self._source.destination.fetch(one.stored.key, file)

@@ -323,3 +323,36 @@ def test_what_a_killed_run_left_is_no_hindrance(place: Place) -> None:
     place.ok()
     assert not left.exists()
     assert place.members() == {(A, "10")}
+
+
+def test_pgp_files_are_read_with_the_keyring_of_who_runs_it(
+    place: Place, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+    import subprocess
+    import tempfile
+
+    if shutil.which("gpg") is None:
+        pytest.fail("the tests need gpg; apt-get install gnupg")
+    with (
+        tempfile.TemporaryDirectory(prefix="aam-") as ours,
+        tempfile.TemporaryDirectory(prefix="aam-") as other,
+    ):
+        for home, name in ((ours, "ours"), (other, "other")):
+            options = ["gpg", "--homedir", home, "--batch", "--passphrase", "", "--pinentry-mode", "loopback"]
+            make = [*options, "--quick-generate-key", name, "future-default", "default", "never"]
+            subprocess.run(make, check=True, capture_output=True)
+        name = file_name(ending=".sync.gz.gpg")
+        encrypt = ["gpg", "--homedir", ours, "--batch", "--trust-model", "always", "--encrypt", "-r", "ours"]
+        packed = gzip.compress(f"{A} 10\n".encode())
+        place.put(name, subprocess.run(encrypt, input=packed, check=True, capture_output=True).stdout)
+        assert "say `decrypt: true` under `receive` of output `there`" in place.refused(2)
+        place.settings["decrypt"] = True
+        monkeypatch.setenv("GNUPGHOME", other)
+        assert "secret key" in place.refused(1)
+        assert place.members() == set()
+        monkeypatch.setenv("GNUPGHOME", ours)
+        place.ok()
+        assert place.members() == {(A, "10")}
+        for home in (ours, other):
+            subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
