@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aam_onboard.filenames import InboundName
-from aam_sandbox.ids import PARTNER_TYPES, fault_of
+from aam_sandbox.ids import DEVICES, PARTNER_TYPES, fault_of
 from aam_sandbox.mappings import fill_reached
 from aam_sandbox.text import LINE_BYTES, NO_TEXT
 from aam_sandbox.trait_rules import Comparison, TraitRule, parse_trait_rule
@@ -26,13 +26,16 @@ _SPLIT = """
     else string_split(signals, ',') end
 """
 
-# `record`: the number of a line within the job · fault: a counter of the receipt, for `reason`; then `line` is kept
+# `record`: the number of a line within the job · sids: of a line that is nothing but traits, as most are; it has no
+# `signals`, and one that clears a user has neither · fault: a counter of the receipt, for `reason`; then `line` is kept
 RECORDS = """
     create or replace temp table records (
-        file integer, record bigint, dpid bigint, user_id varchar, signals varchar, plain boolean, fault varchar,
+        file integer, record bigint, dpid bigint, user_id varchar, sids bigint[], signals varchar, fault varchar,
         reason varchar, line varchar
     )
 """
+# a record as it was written, all but
+LINE = "concat_ws(chr(9), user_id, coalesce(signals, 'd_sid=' || array_to_string(sids, ',d_sid=')))"
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class DataJob:
         partner = self.name.partner
         types = " ".join(f"when '{word}' then {dpid}" for word, dpid in PARTNER_TYPES.items())
         first = 2 if partner else 1
-        dpid = f"case lower(parts[1]) {types} end" if partner else str(self.name.dpid)
+        dpid = f"case lower(split_part(line, chr(9), 1)) {types} end" if partner else str(self.name.dpid)
         ids = self.name.dpid if self.ids is None else self.ids
         id_fault = fault_of("user_id", ids)
         if partner:
@@ -72,32 +75,48 @@ class DataJob:
         needs_signals = (
             "false" if self.is_overwrite and not partner else "coalesce(trim(signals, ' ,'), '') = ''"
         )
+        # most lines are of one form, and one look is enough
+        first_column = r"[^\t]+\t" if partner else ""
+        id_form = r"[^\t:%]+" if ids not in DEVICES else r"[^\t]+"
+        plain = rf"{first_column}{id_form}\t{_PLAIN_TRAITS}"
+        sure_id = "plain and " if ids not in DEVICES and not partner else "false and "
         return f"""
-            with split as (
-                select *, string_split(line, chr(9)) as parts from {lines}
+            with forms as (
+                select *, regexp_full_match(line, '{plain}') and strlen(line) <= {LINE_BYTES} as plain from {lines}
+            ),
+            split as (
+                select *, case when not plain then string_split(line, chr(9)) end as parts,
+                    case when plain then split_part(line, chr(9), {first + 1}) end as traits
+                from forms
             ),
             fields as (
-                select file, record, line, odd, len(parts) as columns, {dpid} as dpid, parts[{first}] as user_id,
+                select file, record, line, odd, plain, traits, len(parts) as columns, {dpid} as dpid,
+                    case when plain then split_part(line, chr(9), {first}) else parts[{first}] end as user_id,
                     parts[{first + 1}] as signals
                 from split
             ),
             judged as (
                 select *,
-                    coalesce(regexp_full_match(signals, '{_PLAIN_TRAITS}'), false) as plain,
                     case
-                        when strlen(line) > {LINE_BYTES} then 'a line of more than {LINE_BYTES:,} bytes'
                         when odd and contains(line, {_literal(NO_TEXT)}) then 'no UTF-8'
-                        when trim(line, ' ' || chr(9)) = '' then 'a blank line'
                         when dpid is null then 'an ID type that no partner file has'
-                        when columns > {first + 1} then 'a TAB too many'
                         when plain then null
+                        when strlen(line) > {LINE_BYTES} then 'a line of more than {LINE_BYTES:,} bytes'
+                        when trim(line, ' ' || chr(9)) = '' then 'a blank line'
+                        when columns > {first + 1} then 'a TAB too many'
                         when {needs_signals} then 'no signals'
                         when contains(signals, '"') and len(string_split(signals, '"')) % 2 = 0 then 'a quote is open'
                     end as form_fault,
-                    case when form_fault is null then {id_fault} else 'format_errors' end as fault
+                    case
+                        when form_fault is not null then 'format_errors'
+                        when {sure_id} true then null
+                        else {id_fault}
+                    end as fault
                 from fields
             )
-            select file, record, dpid, user_id, signals, plain, fault,
+            select file, record, dpid, user_id,
+                case when plain then string_split(replace(traits, 'd_sid=', ''), ',')::bigint[] end as sids,
+                signals, fault,
                 case when fault is not null then coalesce(form_fault, 'no ID of this data source') end as reason,
                 case when fault is not null then line end as line
             from judged
@@ -107,21 +126,20 @@ class DataJob:
 def take_in(connection: duckdb.DuckDBPyConnection, job: DataJob) -> dict[str, int]:
     """Change the profiles by `records`, and mark there what comes to nothing; the other counters."""
     _read_signals(connection, job)
-    _judge_signals(connection, job)
-    _find_profiles(connection, job)
-    counts = _count_signals(connection) | _apply(connection, job)
-    for table in (
-        "elements",
-        "meanings",
-        "crowds",
-        "accepted",
-        "stated",
-        "true_of",
-        "used",
-        "matched",
-        "wanted",
-    ):
-        connection.execute(f"drop table temp.{table}")
+    _accept_traits(connection, job)
+    is_plain = _is_plain(connection, job)
+    if is_plain:
+        counts = _look_through(connection, job)
+    else:
+        _judge_signals(connection, job)
+        _find_profiles(connection, job)
+        _join_words(connection)
+        counts = _count_signals(connection)
+    counts |= _apply(connection, job)
+    for name in ("wanted", "matched"):
+        connection.execute(f"drop {'view' if is_plain else 'table'} {name}")
+    for name in ("elements", "meanings", "crowds", "accepted", "stated", "true_of", "used"):
+        connection.execute(f"drop table if exists {name}")
     return counts
 
 
@@ -136,7 +154,7 @@ def _read_signals(connection: duckdb.DuckDBPyConnection, job: DataJob) -> None:
         f"""
         create or replace temp table elements as
         with lists as (
-            select record, {_SPLIT} as list from records where fault is null and not plain and signals is not null
+            select record, {_SPLIT} as list from records where fault is null and signals is not null
         )
         select record, unnest(range(1, len(list) + 1)) as place, unnest(list) as element from lists
         """
@@ -186,10 +204,10 @@ def _read_signals(connection: duckdb.DuckDBPyConnection, job: DataJob) -> None:
         """
     )
     connection.execute(
-        """
+        f"""
         update records
         set fault = 'format_errors', reason = 'a signal that is none: ' || broken.element,
-            line = user_id || chr(9) || signals
+            line = {LINE}
         from (
             select record, arg_min(element, place) as element
             from elements inner join meanings using (element) where kind = 'invalid' group by record
@@ -199,7 +217,8 @@ def _read_signals(connection: duckdb.DuckDBPyConnection, job: DataJob) -> None:
     )
     _discard_crowds(connection)
     connection.execute(
-        "delete from elements where record in (select record from records where fault is not null and not plain)"
+        "delete from elements"
+        " where record in (select record from records where fault is not null and signals is not null)"
     )
 
 
@@ -221,7 +240,7 @@ def _discard_crowds(connection: duckdb.DuckDBPyConnection) -> None:
         f"""
         update records
         set fault = 'format_errors', reason = 'more than {LINES_PER_USER} lines of this user',
-            line = concat_ws(chr(9), user_id, signals)
+            line = {LINE}
         where fault is null and record in (
             select record from records
             where fault is null and (file, {share}) in (select (file, share) from crowds)
@@ -231,11 +250,8 @@ def _discard_crowds(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _judge_signals(connection: duckdb.DuckDBPyConnection, job: DataJob) -> None:
-    """Fill `stated` (record, place, sid, adds), `failed` (record, sid) and `used` (record, element).
-
-    `failed`: traits that are none of the data source's, or not onboarded. `used`: key-values that a rule knows.
-    """
+def _accept_traits(connection: duckdb.DuckDBPyConnection, job: DataJob) -> None:
+    """Fill `accepted` (sid, rule): the traits that the file may set."""
     connection.execute(
         f"""
         create or replace temp table accepted as
@@ -243,12 +259,55 @@ def _judge_signals(connection: duckdb.DuckDBPyConnection, job: DataJob) -> None:
         where dpid = {job.target} and trait_type = 'ON_BOARDED_TRAIT' and status = 'ACTIVE'
         """
     )
+
+
+def _is_plain(connection: duckdb.DuckDBPyConnection, job: DataJob) -> bool:
+    """Whether the records are what they say: each user once, each trait once and accepted, and no rule to be judged.
+
+    It costs a fraction of what it saves, which is to set the words of all records against one another.
+    """
+    if job.ids is None or job.name.partner or _count(connection, "select count(*) from elements"):
+        return False
+    rules = connection.execute("select rule from accepted where rule is not null").fetchall()
+    if any(not isinstance(parse_trait_rule(rule).whole, Comparison) for (rule,) in rules):
+        return False
+    [[once]] = connection.execute(
+        "select count(distinct hash(user_id)) = count(*) and coalesce(sum(len(sids)) = sum(list_unique(sids)), true)"
+        " from records where fault is null"
+    ).fetchall()
+    return bool(once) and not _count(
+        connection,
+        "select count(*) from (select unnest(sids) as sid from records where fault is null)"
+        " anti join accepted using (sid)",
+    )
+
+
+def _look_through(connection: duckdb.DuckDBPyConnection, job: DataJob) -> dict[str, int]:
+    """`matched`, `wanted` and `failed` of plain records, without a table of their own; and what is counted of them."""
+    ids = f"{job.ids}::bigint as dpid, user_id"
+    connection.execute(f"create temp view matched as select record, {ids} from records where fault is null")
+    connection.execute(
+        f"create temp view wanted as select {ids}, unnest(sids) as sid, true as adds, record"
+        " from records where fault is null"
+    )
+    connection.execute("create or replace temp table failed (record bigint, sid bigint)")
+    return {
+        "total_signals": _count(
+            connection, "select coalesce(sum(len(sids)), 0) from records where fault is null"
+        ),
+        "total_devices": _count(connection, "select count(*) from matched"),
+    }
+
+
+def _judge_signals(connection: duckdb.DuckDBPyConnection, job: DataJob) -> None:
+    """Fill `stated` (record, place, sid, adds), `failed` (record, sid) and `used` (record, element).
+
+    `failed`: traits that are none of the data source's, or not onboarded. `used`: key-values that a rule knows.
+    """
     connection.execute(
         """
         create or replace temp table named_traits as
-        select record, 1 as place, unnest(string_split(replace(signals, 'd_sid=', ''), ',')::bigint[]) as sid,
-            true as adds
-        from records where plain and fault is null
+        select record, 1 as place, unnest(sids) as sid, true as adds from records where fault is null
         union all
         select record, place, sid, kind = 'trait'
         from elements inner join meanings using (element) where kind in ('trait', 'removal')
@@ -344,7 +403,8 @@ def _apply_joined_rules(
         ),
         everyone as (
             select record, coalesce(truths, []) as truths
-            from records left join found using (record) where fault is null and signals is not null
+            from records left join found using (record)
+            where fault is null and (sids is not null or signals is not null)
         ),
         sets as (select distinct truths from everyone),
         sids as (select truths, unnest(list_filter([{whens}], lambda sid: sid is not null)) as sid from sets)
@@ -372,7 +432,7 @@ def _find_profiles(connection: duckdb.DuckDBPyConnection, job: DataJob) -> None:
             " where fault is null and record not in (select record from matched)"
         )
     # to clear a user is what a line of an overwrite file without signals is for
-    clears = "and signals is not null and trim(signals, ' ,') <> ''" if job.is_overwrite else ""
+    clears = "and (sids is not null or trim(signals, ' ,') <> '')" if job.is_overwrite else ""
     connection.execute(
         "update records set fault = 'no_trait_realized', reason = 'no signal realizes or removes a trait'"
         f" where fault is null and record not in (select record from stated) {clears}"
@@ -381,13 +441,12 @@ def _find_profiles(connection: duckdb.DuckDBPyConnection, job: DataJob) -> None:
 
 def _count_signals(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     """Signals of all records that are well-formed, whether anything came of them or not."""
-    plain = "sum(length(signals) - length(replace(signals, ',', '')) + 1)"
     well_formed = "fault is null or fault in ('no_matching_aam_id', 'no_trait_realized')"
     pairs = "from elements inner join meanings using (element) where kind"
     return {
         "total_signals": _count(
             connection,
-            f"select coalesce((select {plain} from records where plain and ({well_formed})), 0)"
+            f"select coalesce((select sum(len(sids)) from records where {well_formed}), 0)"
             f" + (select count(*) {pairs} <> 'empty')",
         ),
         "total_unused_signals": _count(
@@ -406,18 +465,22 @@ def _count_signals(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
     }
 
 
-def _apply(connection: duckdb.DuckDBPyConnection, job: DataJob) -> dict[str, int]:
-    """Change the profiles; the counters that come of it.
-
-    The last word of a trait counts. What a profile has already keeps the time since when.
-    """
+def _join_words(connection: duckdb.DuckDBPyConnection) -> None:
+    """Fill `wanted` (dpid, user_id, sid, adds, record): the last word of each trait of each profile."""
     connection.execute(
         """
         create or replace temp table wanted as
-        select dpid, user_id, sid, arg_max(adds, (record, place)) as adds, max(record) as record
+        select dpid, user_id, sid, arg_max(adds, record * 1048576 + place) as adds, max(record) as record
         from stated inner join matched using (record) group by dpid, user_id, sid
         """
     )
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, job: DataJob) -> dict[str, int]:
+    """Change the profiles by `wanted`; the counters that come of it.
+
+    What a profile has already keeps the time since when.
+    """
     if job.is_overwrite:
         gone = """
             select rowid from profile_traits

@@ -278,23 +278,19 @@ def _take_in(store: Store, job: DataJob | IdSyncJob) -> dict[str, int]:
 
 def _pick_samples(connection: duckdb.DuckDBPyConnection, job: DataJob | IdSyncJob) -> None:
     """Fill `samples` (file, record, error, reason, line): the first of each error."""
-    line = (
-        "array_to_string(ids, chr(9))"
-        if isinstance(job, IdSyncJob)
-        else "concat_ws(chr(9), user_id, signals)"
-    )
+    line = "array_to_string(ids, chr(9))" if isinstance(job, IdSyncJob) else data_job.LINE
     failed = (
         ""
         if isinstance(job, IdSyncJob)
         else """
             union all
             select file, record, 'total_traits_failed_validation', 'trait ' || sid || ' is none of the data source''s',
-                line, user_id, signals
+                line, user_id, sids, signals
             from records inner join (select record, min(sid) as sid from failed group by record) using (record)
             where fault is null or fault in ('no_matching_aam_id', 'no_trait_realized')
         """
     )
-    columns = "ids" if isinstance(job, IdSyncJob) else "user_id, signals"
+    columns = "ids" if isinstance(job, IdSyncJob) else "user_id, sids, signals"
     connection.execute(
         f"""
         create or replace temp table samples as
