@@ -254,6 +254,36 @@ def checking(bench: Bench, lines: int, runs: int) -> Iterator[Row]:
     yield Row(f"aam check, {lines:,} lines", "gzip -dc | wc -l", ours, theirs, ratio=6)
 
 
+def ingesting(bench: Bench, lines: int, runs: int) -> Iterator[Row]:
+    """The local Audience Manager takes in the delivered files, against `aam check` of the same."""
+    bench.forget_deliveries("local")
+    Command(bench.deliver(), bench).run()
+    files = list((bench.folder / "out").rglob("*.gz"))
+    sandbox, inbox = bench.folder / "sandbox", bench.folder / "inbox"
+    of_sandbox = ["--sandbox", str(sandbox)]
+    aam = str(data.BIN / "aam")
+    traits = ["--project-dir", str(bench.folder)]
+
+    def ready() -> None:
+        for folder in (sandbox, inbox):
+            shutil.rmtree(folder, ignore_errors=True)
+        inbox.mkdir()
+        for file in files:
+            shutil.copy(file, inbox)
+        settings = bench.folder / "sandbox.yml"  # on a cross-device source, no ID is skipped
+        settings.write_text(f"data_sources: {{{data.DPID}: {{cross_device: true}}}}\n")
+        subprocess.run([aam, "sandbox", "init", *of_sandbox, *traits], cwd=ROOT, env=bench.env, check=True)
+
+    ours, theirs = compare(
+        runs,
+        Command([aam, "sandbox", "ingest", "--from", str(inbox), *of_sandbox, *traits], bench, ready),
+        Command([aam, "check", *map(str, files), *traits], bench),
+    )
+    name = f"aam sandbox ingest, {lines:,} lines"
+    yield Row(name, "aam check", ours, theirs, ratio=3)
+    yield Row(f"{name}, peak memory", "", ours, most=2000, unit="MB")
+
+
 def uploading(bench: Bench, lines: int, address: str, runs: int) -> Iterator[Row]:
     """An S3 delivery against writing all files first and uploading one by one."""
     os.environ |= {"AWS_ACCESS_KEY_ID": "b", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -370,6 +400,7 @@ def measure_paths(size: str, runs: int, work: Path, engines: list[str]) -> Itera
                 name = f"aam deliver, {users:,} lines, peak memory"
                 yield Row(name, f"with {small:,} lines", rows[0].ours, few, ratio=1.15, most=500, unit="MB")
                 yield from checking(bench, users, runs)
+                yield from ingesting(bench, users, runs)
                 yield from encrypting(bench, users, home, runs)
                 yield from uploading(bench, users, address, runs)
             else:
