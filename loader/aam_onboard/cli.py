@@ -20,6 +20,7 @@ from aam_onboard.options import path_option, text_option
 from aam_sandbox.cli import app as sandbox
 
 if TYPE_CHECKING:
+    from aam_onboard.config import Project
     from aam_onboard.receive import ReceiveResult
     from aam_onboard.running import Options, RunResult
 
@@ -56,6 +57,14 @@ ForceFeed = Annotated[
 Check = Annotated[
     bool | None,
     typer.Option("--check/--no-check", help="Check every file before it leaves.", show_default="vars.check"),
+]
+MetricsFile = Annotated[
+    Path | None,
+    path_option(
+        "--metrics-file",
+        help="Also write figures for Prometheus' textfile collector.",
+        metavar="FILE",
+    ),
 ]
 LogFormat = Annotated[
     output.LogFormat,
@@ -130,6 +139,7 @@ def doctor(
 
 @app.command()
 def run(
+    context: typer.Context,
     project_dir: ProjectDir = Path(),
     select: Select = None,
     target: Target = None,
@@ -143,6 +153,7 @@ def run(
     ] = False,
     variables: Vars = "{}",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Without dbt's own output.")] = False,
+    metrics_file: MetricsFile = None,
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
 ) -> None:
@@ -156,7 +167,7 @@ def run(
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     with output.progress() as on_progress:
-        options = _options(full, check, force, force_feed, on_progress, place.project.select)
+        options = _options(context, place.project, on_progress, full, check, force, force_feed, metrics_file)
         result = build_and_deliver(place, feeds, options, quiet=quiet, receive=receive)
     _end(result, as_json)
 
@@ -232,6 +243,7 @@ def rehearse(
 
 @app.command()
 def deliver(
+    context: typer.Context,
     project_dir: ProjectDir = Path(),
     select: Select = None,
     target: Target = None,
@@ -244,6 +256,7 @@ def deliver(
         str | None, text_option("--abandon", metavar="ID", help="Give this open delivery up instead.")
     ] = None,
     variables: Vars = "{}",
+    metrics_file: MetricsFile = None,
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
 ) -> None:
@@ -258,7 +271,7 @@ def deliver(
     place = find_place(project_dir, target, to, _variables(variables))
     feeds = place.project.select(select)
     with output.progress() as on_progress:
-        options = _options(full, check, force, force_feed, on_progress, place.project.select)
+        options = _options(context, place.project, on_progress, full, check, force, force_feed, metrics_file)
         if abandon is not None:
             with locked(place, feeds, options) as held:
                 given_up = delivery.abandon(held, abandon)
@@ -270,6 +283,7 @@ def deliver(
 
 @app.command()
 def receive(
+    context: typer.Context,
     project_dir: ProjectDir = Path(),
     select: Annotated[
         list[str] | None,
@@ -287,6 +301,7 @@ def receive(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Pass every guard; recorded with the file.")] = False,
     variables: Vars = "{}",
+    metrics_file: MetricsFile = None,
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
 ) -> None:
@@ -300,7 +315,8 @@ def receive(
 
     place = find_place(project_dir, target, to, _variables(variables))
     names = select_outbound(place.project, select)
-    result = receive_alone(place, names, force=force, dry_run=dry_run)
+    options = _options(context, place.project, force=force, metrics_file=metrics_file)
+    result = receive_alone(place, names, options, dry_run=dry_run)
     output.show_received(result, as_json)
     _exit(result)
 
@@ -329,6 +345,7 @@ def why(
 
 @app.command()
 def retire(
+    context: typer.Context,
     feed: Annotated[
         str, typer.Argument(metavar="FEED", help="A feed or ID sync that the project no longer has so.")
     ],
@@ -351,7 +368,8 @@ def retire(
 
     place = find_place(project_dir, target, to, _variables(variables))
     with output.progress() as on_progress:
-        stray, result = retire_feed(place, feed, check, on_progress=on_progress, quiet=quiet)
+        options = _options(context, place.project, on_progress, check=check)
+        stray, result = retire_feed(place, feed, options, quiet=quiet)
     output.show_result(result, as_json)
     if not result.errors and not as_json:
         output.say(
@@ -407,7 +425,40 @@ def forget(
 
 
 @app.command()
+def receipts(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Mails (.eml, .txt), mailboxes (mbox, Maildir), folders; - for one on stdin.",
+        ),
+    ],
+    project_dir: ProjectDir = Path(),
+    target: Target = None,
+    variables: Vars = "{}",
+    as_json: Json = False,
+) -> None:
+    """Read the mails in which Audience Manager tells what it made of our files. Each receipt counts once.
+
+    Example: aam receipts Mail/adobe.mbox
+    """
+    output.start_logging(output.LogFormat.text)
+    from aam_onboard.run import find_place, keep_receipts
+
+    place = find_place(project_dir, target, None, _variables(variables))
+    readings = keep_receipts(place, files)
+    for reading in readings:
+        if reading.receipt is None:
+            logging.getLogger("aam").warning("%s", f"{reading.where}: {reading.problem}")
+        for warning in reading.warnings:
+            logging.getLogger("aam").warning("%s", warning)
+    output.show_receipts(readings, as_json)
+    sys.exit(0 if any(reading.receipt for reading in readings) else 1)
+
+
+@app.command()
 def status(
+    context: typer.Context,
     project_dir: ProjectDir = Path(),
     select: Select = None,
     target: Target = None,
@@ -417,6 +468,7 @@ def status(
     ] = False,
     limit: Annotated[int, typer.Option("--limit", help="How many deliveries.", min=1, max=1_000_000)] = 20,
     variables: Vars = "{}",
+    metrics_file: MetricsFile = None,
     as_json: Json = False,
     log_format: LogFormat = output.LogFormat.text,
 ) -> None:
@@ -427,9 +479,8 @@ def status(
     output.start_logging(log_format)
     from aam_onboard import pickup, state
     from aam_onboard.receive import received_so_far
-    from aam_onboard.run import find_place, located, looking, opened
-    from aam_onboard.running import Options
-    from aam_onboard.warehouse import beside_others
+    from aam_onboard.run import find_place, located, looking
+    from aam_onboard.run import refresh as refresh_files
 
     place = find_place(project_dir, target, to, _variables(variables))
 
@@ -444,10 +495,8 @@ def status(
     feeds = place.project.select(select, also=of_old)
     place = located(place)
     if refresh:
-        with beside_others(place.warehouse), opened(place, Options()) as reached:
-            state.require_build(reached.warehouse, place.project)
-            for file in pickup.refresh_picked_up(reached):
-                logging.getLogger("aam").warning("%s", pickup.not_picked_up(place.project, file))
+        for file in refresh_files(place, _options(context, place.project)):
+            logging.getLogger("aam").warning("%s", pickup.not_picked_up(place.project, file))
     with looking(place) as warehouse:
         state.require_build(warehouse, place.project)
         deliveries = state.read_deliveries(
@@ -457,6 +506,10 @@ def status(
             (found, state.read_files(warehouse, place.project, found.delivery_id)) for found in deliveries
         ]
         received = received_so_far(warehouse, place.project)
+    if metrics_file is not None:
+        from aam_onboard import metrics
+
+        metrics.write(metrics_file, metrics.of_deliveries(stories))
     output.show_status(stories, received, as_json)
 
 
@@ -629,12 +682,42 @@ def main() -> None:
 
 
 def _options(
-    full: bool, check: bool | None, force: bool, force_feed: list[str] | None, on_progress: Any, select: Any
+    context: typer.Context,
+    project: Project,
+    on_progress: Any = None,
+    full: bool = False,
+    check: bool | None = None,
+    force: bool = False,
+    force_feed: list[str] | None = None,
+    metrics_file: Path | None = None,
 ) -> Options:
-    from aam_onboard.running import Options
+    from aam_onboard.running import Options, no_progress
 
-    force_feeds = tuple(select(force_feed, "--force-feed")) if force_feed else ()
-    return Options(full, check, force, force_feeds, on_progress)
+    force_feeds = tuple(project.select(force_feed, "--force-feed")) if force_feed else ()
+    command = context.command.name or ""
+    on_progress = on_progress or no_progress
+    return Options(full, check, force, force_feeds, on_progress, command, _as_given(context), metrics_file)
+
+
+def _as_given(context: typer.Context) -> str:
+    """The options of this command as they were written; of --vars the names alone, for a value may be a secret."""
+    import shlex
+
+    given: list[str] = []
+    for param in context.command.params:
+        source = context.get_parameter_source(param.name or "")
+        if source is None or source.name != "COMMANDLINE":
+            continue
+        value = context.params[param.name or ""]
+        names = [name for name in param.opts if name.startswith("--")]
+        if names == ["--vars"]:
+            value = ",".join(_variables(value))
+        if isinstance(value, bool):
+            given.append(names[0] if value else param.secondary_opts[0])
+            continue
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            given += [*names[:1], getattr(one, "value", str(one))]
+    return shlex.join(given)
 
 
 def _require_set(*names: str) -> None:

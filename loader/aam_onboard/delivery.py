@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aam_onboard import forget, state, strays
+from aam_onboard import forget, history, state, strays
 from aam_onboard.destinations import CannotListError, Stored
 from aam_onboard.errors import AamError, ConfigError, DeliveryError, GuardError
 from aam_onboard.export import (
@@ -63,6 +63,8 @@ def deliver(run: Run, feeds: Sequence[str]) -> RunResult:
         result.errors.append(error)
         return result
     reasons = state.rejected_reasons(run.warehouse, run.project)
+    history.keep_rejected(run.warehouse, run.project, batches, reasons)
+    result.rejected = {batch.feed: batch.rejected for batch in batches}
     for batch in batches:
         if batch.feed not in stopped:
             result.add(batch.feed, partial(_deliver_batch, run, batch, reasons.get(batch.feed, {}), result))

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-from aam_onboard import state
+from aam_onboard import notify, state
 from aam_onboard.config import DuckDBSettings, PostgresSettings, Project, load_project, load_warehouse
 from aam_onboard.destinations import Destination, DestinationSettings, load_destination, open_destination
 from aam_onboard.encryption import prepare_encryption
@@ -58,6 +58,8 @@ def examine(root: Path, target: str | None, to: str | None, *, write: bool = Fal
     yield _find("project", _project, root, projects)
     for project in projects:
         yield _find("data sources", _data_sources, project)
+        if project.vars.notify is not None:
+            yield _find("notify", _notify, project.vars.notify)
         package = _find("dbt package", _package, project)
         yield package
         yield from _examine_warehouse(project, target, with_models=package.verdict == "ok")
@@ -112,6 +114,12 @@ def _data_sources(project: Project) -> str:
     if missing:
         raise ConfigError(f"dbt_project.yml: add {', '.join(map(str, missing))} to vars.data_sources")
     return f"all that feeds and ID syncs use are listed: {', '.join(map(str, own)) or 'none'}"
+
+
+def _notify(to: str) -> str:
+    if problem := notify.problem_of(to):
+        raise ConfigError(f"dbt_project.yml: vars.notify: {problem}")
+    return f"the webhook of {to}" if notify.is_webhook(to) else "a command"
 
 
 def _examine_warehouse(project: Project, target: str | None, *, with_models: bool) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aam_onboard.forget import Known
     from aam_onboard.init import Change
     from aam_onboard.plan import FeedPlan
+    from aam_onboard.receipts import Reading
     from aam_onboard.receive import Received, ReceiveResult
     from aam_onboard.rules import Rules
     from aam_onboard.running import Outcome, RunResult
@@ -528,6 +529,51 @@ def show_forgetting(known: Known, as_json: bool) -> None:
         say("ID pairs name these with it; forget them too, if they are nobody else's:")
         for pair in known.pairs:
             say(f"  aam forget {shlex.quote(pair.user_id)} --dpid {pair.dpid}")
+
+
+def show_receipts(readings: Sequence[Reading], as_json: bool) -> None:
+    """What receipts tell of each job."""
+    found = [(reading, reading.receipt) for reading in readings if reading.receipt]
+    if as_json:
+        told = [
+            {
+                "receipt_id": receipt.receipt_id,
+                "read_from": reading.where,
+                "is_new": reading.is_new,
+                "files": list(receipt.files),
+                "job_started_at": receipt.job_started_at,
+                "job_ended_at": receipt.job_ended_at,
+                **receipt.counters,
+            }
+            for reading, receipt in found
+        ]
+        not_read = [
+            {"read_from": reading.where, "problem": reading.problem}
+            for reading in readings
+            if not reading.receipt
+        ]
+        print_json({"receipts": told, "not_read": not_read})
+        return
+    if not found:
+        say("No receipt.")
+        return
+    columns = ("job ended (UTC)", "records received", "no matching AAM ID", "stored records", "files")
+    rows = [
+        (
+            f"{receipt.job_ended_at:%Y-%m-%d %H:%M}" if receipt.job_ended_at else "",
+            *(
+                receipt.counters.get(name, "")
+                for name in ("records_received", "no_matching_aam_id", "stored_records")
+            ),
+            [address.rpartition("/")[2] for address in receipt.files],
+        )
+        for _, receipt in found
+    ]
+    table("Receipts of Audience Manager", columns, rows, numbers=columns[1:-1], folds=("files",))
+    new = sum(reading.is_new for reading, _ in found)
+    say(
+        f"{new:,} of {len(found):,} are new; the model receipt_differences says where they differ from what was sent."
+    )
 
 
 def show_result(result: RunResult, as_json: bool) -> None:

@@ -34,7 +34,7 @@ _TAG = "tag:yaml.org,2002:"
 _TAGS = {_TAG + kind for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")}
 
 # What a name holds when its value may be a secret.
-SECRET_KEYS = ("pass", "secret", "token", "access_key", "private_key", "credential")
+SECRET_KEYS = ("notify", "pass", "secret", "token", "access_key", "private_key", "credential")
 
 
 class Settings(BaseModel):

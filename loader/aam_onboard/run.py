@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aam_onboard import forget, state, strays
+from aam_onboard import forget, history, metrics, notify, pickup, receipts, state, strays
 from aam_onboard.build import dbt_build, dbt_places, dbt_started, dbt_state
 from aam_onboard.config import (
     DuckDBSettings,
@@ -26,6 +26,7 @@ from aam_onboard.package import require_package
 from aam_onboard.relations import Relations, keep_relations, kept_relations
 from aam_onboard.running import FeedError, Options, Run, RunResult
 from aam_onboard.spool import sweep_spool
+from aam_onboard.state import DeliveryFile
 from aam_onboard.warehouse import Warehouse, beside_others, lock_feeds, open_warehouse
 from aam_onboard.warehouse.duckdb import require_file
 
@@ -118,7 +119,7 @@ def looking(place: Place) -> Iterator[Warehouse]:
 
 
 @contextmanager
-def opened(place: Place, options: Options) -> Iterator[Run]:
+def opened(place: Place, options: Options, story: history.Story | None = None) -> Iterator[Run]:
     """A Run with the warehouse open, and the destination and the recipient's key proven.
 
     Raises ConfigError or DeliveryError before anything is exported.
@@ -126,7 +127,7 @@ def opened(place: Place, options: Options) -> Iterator[Run]:
     with _proven_destination(place) as (destination, encryption):
         warehouse = open_warehouse(place.target, place.warehouse)
         try:
-            yield Run(place.project, warehouse, destination, place.destination, encryption, options)
+            yield Run(place.project, warehouse, destination, place.destination, encryption, options, story)
         finally:
             warehouse.close()
 
@@ -153,43 +154,67 @@ def build_and_deliver(
     with (
         # dbt rewrites the outbox of every feed
         lock_feeds(place.target, place.warehouse, [*place.project.feed_names, *outbound]),
+        _written_down(place, feeds, options) as story,
         dbt_started(place.project, place.warehouse.type) as dbt,
     ):
-        before = _finish_before_build(place, feeds, options)
+        with story.step("finish"):
+            before = _finish_before_build(place, feeds, options, story)
         if any(isinstance(error, GuardError) for error in before.errors):
+            story.end(before)
             return before
         # first, so that the build sees what came; where nothing is built yet, there is no place for it
-        received = _receive(place, options) if receive and _is_built(place) else None
+        if receive and _is_built(place):
+            before = before.and_then(_received(place, options, story))
         stopped = {error.feed for error in before.errors if isinstance(error, FeedError)}
         try:
-            places = dbt_build(place.project, place.target, build_vars, dbt, quiet=quiet)
+            with story.step("build"):
+                places = dbt_build(place.project, place.target, build_vars, dbt, quiet=quiet)
             place = _with(place, keep_relations(place.project, place.target, place.warehouse, places))
-            with opened(place, options) as run:
-                result = deliver(run, [feed for feed in feeds if feed not in stopped])
-                if place.project.vars.retired and not result.errors:
-                    strays.close_retired(run.warehouse, place.project, place.destination_name, feeds)
-                sweep_spool(run)
+            with opened(place, options, story) as run:
+                with story.step("deliver"):
+                    result = deliver(run, [feed for feed in feeds if feed not in stopped])
+                    if place.project.vars.retired and not result.errors:
+                        strays.close_retired(run.warehouse, place.project, place.destination_name, feeds)
+                    sweep_spool(run)
+                if not receive or before.received is not None:
+                    story.end(before.and_then(result))
+                    history.end(run.warehouse, run.project, story)
+                    return story.result
         except AamError as error:
             result = RunResult(errors=[error])
-        if receive and received is None and _is_built(place):
-            received = _receive(place, options)
-    errors = before.errors + (received.errors if received else []) + result.errors
-    return RunResult(before.outcomes + result.outcomes, errors, result.kept_back, received)
+        if receive and before.received is None and _is_built(place):
+            before = before.and_then(_received(place, options, story))
+        story.end(before.and_then(result))
+        return story.result
 
 
-def receive_alone(place: Place, names: list[str], *, force: bool, dry_run: bool) -> ReceiveResult:
+def _received(place: Place, options: Options, story: history.Story) -> RunResult:
+    with story.step("receive"):
+        received = _receive(place, options)
+    return RunResult(errors=received.errors, received=received)
+
+
+def receive_alone(place: Place, names: list[str], options: Options, *, dry_run: bool) -> ReceiveResult:
     """`aam receive`: under the locks of these entries of vars.outbound. Raises LockedError and ConfigError."""
     from aam_onboard.receive import opened_sources, receive
 
     place = located(place)
+    locks = [f"outbound {name}" for name in names]
     with (
-        lock_feeds(place.target, place.warehouse, [f"outbound {name}" for name in names]),
+        lock_feeds(place.target, place.warehouse, locks),
+        _written_down(place, locks, options, is_said=not dry_run) as story,
         opened_sources(place.project, names, place.destination_name) as sources,
     ):
         _require_received_tables(place)
         warehouse = open_warehouse(place.target, place.warehouse)
         try:
-            return receive(warehouse, place.project, sources, force=force, dry_run=dry_run)
+            if not dry_run:
+                history.begin(warehouse, place.project, story)
+            result = receive(warehouse, place.project, sources, force=options.force, dry_run=dry_run)
+            story.end(RunResult(errors=result.errors, received=result))
+            if not dry_run:
+                history.end(warehouse, place.project, story)
+            return result
         finally:
             warehouse.close()
 
@@ -209,6 +234,80 @@ def _require_received_tables(place: Place) -> None:
         dbt_state(place.project, place.target, place.warehouse.type)
 
 
+@contextmanager
+def _written_down(
+    place: Place, feeds: Sequence[str], options: Options, *, is_said: bool = True
+) -> Iterator[history.Story]:
+    """What a run does inside is written down, well or not, as far as the warehouse lets us; under its lock.
+
+    `is_said`: False for one that only looks, of which nobody hears.
+    """
+    story = history.Story(
+        options.command, options.arguments, place.target, place.destination_name, list(feeds)
+    )
+    try:
+        yield story
+    except AamError as error:
+        story.end(RunResult(errors=[error]))
+        raise
+    except BaseException as error:
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+        story.end(RunResult(), code)
+        raise
+    finally:
+        if is_said:
+            if not story.is_ended:
+                _on_warehouse(place, lambda warehouse, project: history.end(warehouse, project, story))
+            _tell(place, options, story)
+
+
+def _tell(place: Place, options: Options, story: history.Story) -> None:
+    """Let those know who are to: vars.notify of what has changed, --metrics-file of the figures."""
+    if options.metrics_file:
+        metrics.write(options.metrics_file, metrics.of_run(story))
+    told = notify.tell(place.project, story)
+    if told is not None:
+        _on_warehouse(place, lambda warehouse, project: history.keep_told(warehouse, project, story, told))
+
+
+def _on_warehouse(place: Place, do: Callable[[Warehouse, Project], None]) -> None:
+    """Do something at the end of a run that has closed its warehouse, if there is one."""
+    relations = kept_relations(place.project, place.target, place.warehouse)
+    is_there = not isinstance(place.warehouse, DuckDBSettings) or Path(place.warehouse.path).is_file()
+    if relations is None or not is_there:  # nothing is built
+        return
+    try:
+        warehouse = open_warehouse(place.target, place.warehouse)
+    except AamError as error:  # the run's own error tells as much
+        log.info("%s", f"the history of runs could not be written: {error}")
+        return
+    try:
+        do(warehouse, _with(place, relations).project)
+    finally:
+        warehouse.close()
+
+
+def refresh(place: Place, options: Options) -> list[DeliveryFile]:
+    """`aam status --refresh`: look at the destination for files that were picked up; those that wait too long.
+
+    Raises CannotListError, and ConfigError when nothing is built.
+    """
+    story = history.Story(options.command, options.arguments, place.target, place.destination_name, [])
+    with beside_others(place.warehouse), opened(place, options, story) as run:
+        state.require_build(run.warehouse, place.project)
+        history.read_told(run.warehouse, place.project, story)
+        late = pickup.refresh_picked_up(run)
+        for file in late:
+            delivery = state.find_delivery(run.warehouse, place.project, file.delivery_id)
+            if delivery:
+                story.late[delivery.feed] = pickup.not_picked_up(place.project, file)
+        story.end(RunResult())
+        history.end(run.warehouse, place.project, story)
+    with beside_others(place.warehouse):
+        _tell(place, replace(options, metrics_file=None), story)
+    return late
+
+
 def deliver_built(place: Place, feeds: list[str], options: Options) -> RunResult:
     """`aam deliver`: what the last build prepared, after finishing open deliveries."""
     if options.full:
@@ -216,6 +315,9 @@ def deliver_built(place: Place, feeds: list[str], options: Options) -> RunResult
     with locked(place, feeds, options) as run:
         result = deliver(run, feeds)
         sweep_spool(run)
+        if run.story:
+            run.story.end(result)
+            history.end(run.warehouse, run.project, run.story)
         return result
 
 
@@ -227,12 +329,20 @@ def locked(place: Place, feeds: list[str], options: Options) -> Iterator[Run]:
     """
     require_own_target(place)
     place = located(place)
-    with lock_feeds(place.target, place.warehouse, feeds), opened(place, options) as run:
+    with (
+        lock_feeds(place.target, place.warehouse, feeds),
+        _written_down(place, feeds, options) as story,
+        opened(place, options, story) as run,
+    ):
         state.require_build(run.warehouse, place.project)
+        history.begin(run.warehouse, place.project, story)
         yield run
+        if not story.is_ended:
+            story.end(RunResult())
+            history.end(run.warehouse, place.project, story)
 
 
-def _finish_before_build(place: Place, feeds: list[str], options: Options) -> RunResult:
+def _finish_before_build(place: Place, feeds: list[str], options: Options, story: history.Story) -> RunResult:
     if isinstance(place.warehouse, DuckDBSettings) and not Path(place.warehouse.path).is_file():
         # nothing to finish, but a wrong key or bucket is told before the build rather than after it
         with _proven_destination(place):
@@ -241,6 +351,7 @@ def _finish_before_build(place: Place, feeds: list[str], options: Options) -> Ru
     with opened(place, options) as run:
         if not state.is_built(run.warehouse, place.project):
             return RunResult()
+        history.begin(run.warehouse, place.project, story)
         if not state.is_earlier(run.warehouse, place.project):
             return _finished(run, feeds)
     log.info("bringing the state to version %d", state.VERSION)
@@ -288,9 +399,7 @@ def _finished(run: Run, feeds: list[str]) -> RunResult:
     return result
 
 
-def retire(
-    place: Place, feed: str, check: bool | None, *, on_progress: Any, quiet: bool
-) -> tuple[strays.Stray, RunResult]:
+def retire(place: Place, feed: str, options: Options, *, quiet: bool) -> tuple[strays.Stray, RunResult]:
     """`aam retire`: withdraw all that a feed of before has sent; what of an ID sync is there is forgotten here alone.
 
     Raises ConfigError for a feed that the project has as it was sent, and for one that has nothing there.
@@ -301,13 +410,12 @@ def retire(
         state.require_build(warehouse, place.project)
         stray = strays.stray_of(warehouse, place.project, place.destination_name, feed)
     if stray.last.kind == "id_sync":
-        with locked(place, [feed], Options()) as run:
+        with locked(place, [feed], options) as run:
             state.forget_sent(run.warehouse, place.project, place.destination_name, feed)
         return stray, RunResult()
     variables = {**place.project.given_vars, **strays.as_retired(place.project, stray)}
     again = find_place(place.project.root, place.target, place.destination_name, variables)
-    options = Options(check=check, force=True, on_progress=on_progress)
-    return stray, build_and_deliver(again, [feed], options, quiet=quiet)
+    return stray, build_and_deliver(again, [feed], replace(options, force=True), quiet=quiet)
 
 
 def rename_output(place: Place, old: str) -> str:
@@ -328,20 +436,34 @@ def rename(place: Place, old: str, new: str) -> strays.Stray:
         return strays.rename(run.warehouse, place.project, old, new)
 
 
-def ask_to_forget(place: Place, person: forget.Person) -> forget.Known:
-    """`aam forget`: have the deliveries to come withdraw all of a person, and the ID forgotten. Raises ConfigError."""
+def keep_receipts(place: Place, paths: Sequence[str]) -> list[receipts.Reading]:
+    """`aam receipts`: read mails and write the receipts among them down. Raises ConfigError."""
+    readings = list(receipts.read_all(paths))  # before anything is locked: standard input may take its time
+    with _with_state_table(place, "receipts") as (warehouse, project):
+        return receipts.keep(warehouse, project, readings)
+
+
+@contextmanager
+def _with_state_table(place: Place, name: str) -> Iterator[tuple[Warehouse, Project]]:
+    """The warehouse, open and ours alone, with a table of the state that an earlier version had not."""
     place = located(place)
     with looking(place) as warehouse:
         state.require_build(warehouse, place.project)
-        has_table = state.is_there(warehouse, place.project, "forget_requests")
+        has_table = state.is_there(warehouse, place.project, name)
     with lock_feeds(place.target, place.warehouse, place.project.feed_names):
         if not has_table:
             dbt_state(place.project, place.target, place.warehouse.type)
         warehouse = open_warehouse(place.target, place.warehouse)
         try:
-            return forget.ask(warehouse, place.project, person)
+            yield warehouse, place.project
         finally:
             warehouse.close()
+
+
+def ask_to_forget(place: Place, person: forget.Person) -> forget.Known:
+    """`aam forget`: have the deliveries to come withdraw all of a person, and the ID forgotten. Raises ConfigError."""
+    with _with_state_table(place, "forget_requests") as (warehouse, project):
+        return forget.ask(warehouse, project, person)
 
 
 @contextmanager

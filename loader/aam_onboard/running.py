@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from aam_onboard.destinations import place_of
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from aam_onboard.config import Project
     from aam_onboard.destinations import Destination, DestinationSettings
     from aam_onboard.encryption import Encryption
+    from aam_onboard.history import Story
     from aam_onboard.receive import ReceiveResult
     from aam_onboard.state import Delivery, DeliveryFile
     from aam_onboard.warehouse import Warehouse
@@ -24,7 +26,7 @@ def no_progress(feed: str, step: Literal["expected", "written", "sent"], lines: 
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is told. `check` None: as the project says."""
+    """What a run is told. `check` None: as the project says · `command`, `arguments`: as it was called, for history."""
 
     full: bool = False
     check: bool | None = None
@@ -33,6 +35,9 @@ class Options:
     # feed, written | sent, lines, bytes since the last call; `sent` may come from another thread. First of a feed,
     # expected and the lines of all.
     on_progress: Callable[[str, Literal["expected", "written", "sent"], int, int], None] = no_progress
+    command: str = ""
+    arguments: str = ""
+    metrics_file: Path | None = None
 
     def forces(self, feed: str) -> bool:
         """Whether the feed may pass its guards."""
@@ -49,6 +54,7 @@ class Run:
     settings: DestinationSettings
     encryption: Encryption | None = None
     options: Options = field(default_factory=Options)
+    story: Story | None = None
 
     @property
     def place(self) -> str:
@@ -83,13 +89,14 @@ class RunResult:
     """The outcomes of a run, and the errors that stopped feeds; the run's exit code is the gravest one's.
 
     `kept_back`: feeds of which nothing was sent though something changed, for none of it may be · `received`: what came
-    back, where that was asked for.
+    back, where that was asked for · `rejected`: rows kept back of each feed whose batch was looked at.
     """
 
     outcomes: list[Outcome] = field(default_factory=list)
     errors: list[AamError] = field(default_factory=list)
     kept_back: list[str] = field(default_factory=list)
     received: ReceiveResult | None = None
+    rejected: dict[str, int] = field(default_factory=dict)
 
     def add(self, feed: str, outcome_of: Callable[[], Outcome | None]) -> None:
         """One feed's outcome, or the error that stopped that feed only."""
@@ -99,6 +106,16 @@ class RunResult:
             self.errors.append(FeedError.of(feed, error))
         else:
             self.outcomes += [outcome] if outcome else []
+
+    def and_then(self, later: RunResult) -> RunResult:
+        """What came of both, one after the other."""
+        return RunResult(
+            self.outcomes + later.outcomes,
+            self.errors + later.errors,
+            self.kept_back + later.kept_back,
+            self.received or later.received,
+            self.rejected | later.rejected,
+        )
 
     @property
     def exit_code(self) -> int:

@@ -439,18 +439,26 @@ def rename_feed(warehouse: Warehouse, project: Project, old: str, new: str) -> N
             ("delivery_events", "feed"),
             ("user_ledger", "feed"),
             ("id_ledger", "id_sync"),
+            ("rejected_history", "feed"),
         ):
-            warehouse.execute(
-                f"update {table(project, name)} set {column} = $2 where {column} = $1", [old, new]
-            )
+            if is_there(warehouse, project, name):
+                warehouse.execute(
+                    f"update {table(project, name)} set {column} = $2 where {column} = $1", [old, new]
+                )
 
 
 def rename_destination(warehouse: Warehouse, project: Project, old: str, new: str, place: str) -> None:
     """Write down all that one output has as what another one has, or the same one in another place."""
-    warehouse.execute(
-        f"update {table(project, 'deliveries')} set destination = $2, place = $3 where destination = $1",
-        [old, new, place],
-    )
+    with warehouse.transaction():
+        warehouse.execute(
+            f"update {table(project, 'deliveries')} set destination = $2, place = $3 where destination = $1",
+            [old, new, place],
+        )
+        for name in ("runs", "rejected_history"):
+            if is_there(warehouse, project, name):
+                warehouse.execute(
+                    f"update {table(project, name)} set destination = $2 where destination = $1", [old, new]
+                )
 
 
 def opposite_users(warehouse: Warehouse, project: Project, earlier: Delivery, batch: Batch) -> int:
@@ -514,7 +522,7 @@ def begin(
         users_total=batch.users_total,
         started_at=began,
         changed_at=began,
-        holder=_holder(),
+        holder=this_process(),
         id_type=project.vars.feeds[batch.feed].id_type if batch.kind == "data" else None,
         place=place,
     )
@@ -544,7 +552,7 @@ def restart(
         warehouse.execute(
             f"update {table(project, 'deliveries')} set status = 'exporting', reason = null, file_timestamp = $2,"
             " file_root = $3, changed_at = $4, holder = $5 where delivery_id = $1",
-            [delivery.delivery_id, timestamp, file_root(timestamp), _now(), _holder()],
+            [delivery.delivery_id, timestamp, file_root(timestamp), _now(), this_process()],
         )
         _event(warehouse, project, delivery, "exporting", detail="anew: the spool was not whole")
     return replace(delivery, status="exporting", file_timestamp=timestamp, file_root=file_root(timestamp))
@@ -570,7 +578,7 @@ def move(
             " set status = $2, reason = $3, changed_at = $4, holder = $5"
             + ("" if uncertain is None else f", uncertain = {str(uncertain).lower()}")
             + " where delivery_id = $1 and status <> 'delivered'",
-            [delivery.delivery_id, status, reason, _now(), _holder()],
+            [delivery.delivery_id, status, reason, _now(), this_process()],
         )
         lines = delivery.lines if status == "delivered" else None
         _event(warehouse, project, delivery, status, detail=reason, lines=lines, seconds=seconds)
@@ -663,5 +671,6 @@ def _event(
     insert(warehouse, table(project, "delivery_events"), values)
 
 
-def _holder() -> str:
+def this_process() -> str:
+    """Host and process, for people."""
     return f"{socket.gethostname()} process {os.getpid()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -227,6 +228,21 @@ class Vars(Rules):
     keep_days: Number = Field(
         default=0, ge=0, le=3650, description="days that delivered files stay in the spool; 0: not at all"
     )
+
+    notify: Text | None = Field(
+        default=None,
+        description="who is to hear when a run fails, is stopped, or all is well again: a command, or the name of an"
+        " environment variable with a webhook's URL; see docs/reporting.md",
+    )
+
+    @field_validator("notify", mode="before")
+    @classmethod
+    def _no_url(cls, value: Any) -> Any:
+        if isinstance(value, str) and re.match(r"\s*[a-z]+://", value, re.IGNORECASE):
+            raise ValueError(
+                "a webhook's URL is a secret: put it into an environment variable, and its name here"
+            )
+        return value
 
     @field_validator("feeds", "id_syncs", "data_sources", "outbound", "guards", "plain", mode="before")
     @classmethod

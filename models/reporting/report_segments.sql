@@ -1,0 +1,24 @@
+-- How many users are in each segment, or have each trait, as outbound files say.
+{{ config(enabled=has_outbound()) }}
+with memberships as (
+    select * from {{ ref('received_memberships') }}
+    where until_file is null
+),
+
+received_files as (
+    select * from {{ ref('received_files') }}
+),
+
+final as (
+    select
+        received_files.outbound,
+        received_files.destination_id,
+        memberships.token,
+        memberships.is_trait,
+        count(*) as users
+    from memberships
+    inner join received_files on memberships.last_file = received_files.file_id
+    group by received_files.outbound, received_files.destination_id, memberships.token, memberships.is_trait
+)
+
+select * from final
