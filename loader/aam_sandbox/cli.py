@@ -222,7 +222,7 @@ def export(
 ) -> None:
     """Send outbound files: who is in the segments and traits that are mapped to a destination.
 
-    Example: aam sandbox export 4411 --mode full --to outbound
+    Example: aam sandbox export 4411 --mode full --to ./outbound
     """
     from aam_sandbox.export import Weakness
     from aam_sandbox.export import export as send
@@ -268,7 +268,7 @@ def _outlet(to: str | None, sandbox: Path, project_dir: Path) -> Iterator[Put]:
 def serve(
     host: Annotated[
         str,
-        text_option("--host", help="The address to listen on; others than this machine get in by its own."),
+        text_option("--host", help="The address to listen on; 0.0.0.0 lets other machines in."),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", help="The port; 0 for any that is free.", min=0, max=65535)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import secrets
@@ -76,9 +77,9 @@ def listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         said = str(error.strerror or error).partition(" (while")[0]
-        raise ConfigError(
-            f"{host}, port {port}: {said}; give another with --port (0: any that is free)"
-        ) from None
+        is_ports = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        todo = "give another with --port (0: any that is free)" if is_ports else "give another with --host"
+        raise ConfigError(f"{host}, port {port}: {said}; {todo}") from None
 
 
 def make_app(folder: pathlib.Path, host: str = "127.0.0.1", token_seconds: int = TOKEN_SECONDS) -> FastAPI:
