@@ -425,6 +425,7 @@ def test_a_trait_is_created_changed_and_deleted(served: Served) -> None:
         ({"ttl": -1}, "ttl"),
         ({"traitRule": 'ic = "4"'}, "character 4"),
         ({"traitRule": "(" * 5000}, "character"),
+        ({"traitRule": 'a matchesregex "(?=b)"'}, "no regular expression"),  # Python's, not DuckDB's
     ],
 )
 def test_what_is_no_trait(shared: Served, change: dict[str, Any], said: str) -> None:

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from aam_onboard.errors import ConfigError
 from aam_onboard.reading import shown
 
@@ -195,8 +198,8 @@ class _Parser:
             self._wrong(f"value {shown(value)}: {operator} compares numbers")
         if operator == "matchesregex":
             try:
-                re.compile(value)
-            except (re.error, RecursionError, OverflowError) as error:
+                pc.match_substring_regex(pa.scalar(""), value)  # by RE2, as DuckDB does
+            except pa.ArrowInvalid as error:
                 self._wrong(f"no regular expression: {error}")
         self._next()
         return Comparison(key, operator, value)
