@@ -68,6 +68,7 @@ def deliver(run: Run, feeds: Sequence[str]) -> RunResult:
     for batch in batches:
         if batch.feed not in stopped:
             result.add(batch.feed, partial(_deliver_batch, run, batch, reasons.get(batch.feed, {}), result))
+    state.count_deliveries(run.warehouse, run.project)
     forget.settle(run)
     return result
 
