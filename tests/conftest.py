@@ -4,6 +4,7 @@ Building takes dbt ten seconds, so each state of the project is made once a sess
 """
 
 import contextlib
+import functools
 import gzip
 import json
 import os
@@ -181,6 +182,14 @@ class Workspace:
         change(settings["vars"])
         path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
         self._places(places)
+
+    def clear(self) -> None:
+        """Take the demo's models and what they are made of out of the project."""
+        for folder in ("models/staging", "models/intermediate", "models/feeds", "seeds/shop"):
+            shutil.rmtree(self.root / folder)
+        (self.root / "models" / "exposures.yml").unlink()
+        (self.root / "models" / "feeds").mkdir()
+        self.vars(lambda found: found.update(feeds={}, id_syncs={}, id_sync_pixels={}))
 
     def _places(self, known: Any = None) -> Any:
         """Where models lie, as dbt has said it; `known`: no need to ask it again, for no name here hangs on vars."""
@@ -449,42 +458,25 @@ def postgres_stages(tmp_path_factory: pytest.TempPathFactory, postgres_host: str
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """One worker an engine, so that each stage of a project is made once; all other tests go wherever there is time.
+    """One worker an engine for tests with a project in a stage, so that each stage is made once; those with the outbox
+    alone likewise; all other tests go wherever there is time.
 
-    By the name of the test: xdist's own groups (--dist loadgroup) don't reach the scheduler with pytest 9.
+    By the name and the text of the test: xdist's own groups (--dist loadgroup) don't reach the scheduler with pytest 9.
     """
     from xdist.scheduler import LoadScopeScheduling
+
+    source = functools.cache(Path.read_text)
 
     class OneWorkerAnEngine(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file, _, name = nodeid.partition("::")
-            dear = {
-                "test_report.py",
-                "test_scenario.py",
-                "test_bad_input.py",
-                "test_guards.py",
-                "test_crash_safety.py",
-                "test_doctor.py",
-                "test_names_and_types.py",
-                "test_output.py",
-                "test_profile_and_vars.py",
-                "test_readme.py",
-                "test_rehearse.py",
-                "test_status.py",
-                "test_strays.py",
-                "test_upgrades.py",
-                "test_why.py",
-            }
             engine = next((engine for engine in ("duckdb", "postgres") if engine in name), None)
-            if engine and Path(file).name in dear:
+            if not engine:
+                return nodeid
+            text = source(PROJECT / file)
+            if "Stage" in text:
                 return engine
-            if engine and Path(file).name in (
-                "test_outbox_sql.py",
-                "test_sql_and_checker_agree.py",
-                "test_referee.py",
-            ):
-                return f"outbox {engine}"
-            return f"{file} {engine}" if engine else nodeid
+            return f"outbox {engine}" if "outbox_project" in text else f"{file} {engine}"
 
     return OneWorkerAnEngine(config, log)
 

@@ -37,6 +37,7 @@ select '{gaid}2' as "Device ID", session_user as login, 'b' as "user", 2 as Seen
 
 
 def configure(project: Workspace) -> None:
+    project.clear()
     path = project.root / "dbt_project.yml"
     settings = yaml.safe_load(path.read_text())
     settings["models"]["aam_onboard"] = {
@@ -47,7 +48,6 @@ def configure(project: Workspace) -> None:
     settings["target-path"] = "build/dbt"
     settings["vars"] |= {
         "aam_state_schema": "AAM State",
-        "id_sync_pixels": {},
         "feeds": {"Key-Values": {"dpid": 58342, "id_type": "dpuuid", "mode": "sync"}},
         "id_syncs": {
             "Order": {
