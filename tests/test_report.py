@@ -4,7 +4,7 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -236,6 +236,17 @@ def test_it_is_legible_on_a_desk_and_on_a_telephone(
             assert [pair for pair in found if pair[0] < 4.5] == []
 
 
+def test_what_was_mended_is_no_longer_kept_back(delivered: Workspace) -> None:
+    delivered.sql(
+        "update aam_state.deliveries set rejected = 0 where feed = 'feed_1'",
+        "delete from aam_state.rejected_history where feed = 'feed_1' and day >= current_date - 1",
+    )
+    now = "<td>empty_value</td><td>feed_{}</td>"
+    page = make_page(delivered, "mended.html")
+    assert len(re.findall(now.format(0), page)) == 1
+    assert not re.findall(now.format(1), page)
+
+
 def test_without_user_ids_if_asked_for(delivered: Workspace) -> None:
     assert SOMEBODY in (delivered.root / "page.html").read_text(encoding="utf-8")
     page = make_page(delivered, "anonymous.html", anonymous=True)
@@ -262,6 +273,20 @@ def test_before_the_first_delivery_the_page_says_what_to_do(delivered: Workspace
     assert "Nothing has been delivered yet" in page
     assert "<code>aam run</code> sends it" in page
     assert "<figure" not in page
+
+
+def test_the_page_is_the_same_on_postgres(postgres_workspace: Callable[[Stage], Workspace]) -> None:
+    workspace = postgres_workspace("delivered")
+    workspace.ok("report", "--out", "page.html")
+    page = (workspace.root / "page.html").read_text(encoding="utf-8")
+    last = workspace.sql("select feed, users_total from aam_state.deliveries")
+    assert len(last) == 7
+    for feed, users in last:
+        assert re.search(
+            rf'<tr data-feed="{feed}" data-destination="local">.*?<td class="figure">{users:,}</td>', page
+        )
+    [(kept,)] = workspace.sql("select count(*) from inbound.rejected_rows where reason = 'email_as_id'")
+    assert page.count("<td>email_as_id</td>") >= min(kept, 10) > 0
 
 
 def test_three_years_are_shown_by_week_in_a_bounded_page(delivered: Workspace, tmp_path: Path) -> None:
@@ -330,8 +355,10 @@ _KEPT = {"feed": "a", "destination": "b", "reason": "empty_id"}
         ({"forced": [_FORCED | {"started_at": NOW - timedelta(days=2)}]}, "warn", "past a guard by force .*1,234"),
         ({"forced": [_FORCED | {"started_at": NOW - timedelta(days=9)}]}, "good", None),
         (
-            {"rejected": [_KEPT | {"day": NOW.date() - timedelta(days=9 - n), "rows": 300 if n == 9 else 10}
-                          for n in range(10)]},
+            {
+                "kept_back": [_KEPT | {"rows": 200}, _KEPT | {"rows": 100}],
+                "kept_back_before": [_KEPT | {"rows": 10}] * 7,
+            },
             "warn", "Of a, 300 rows are kept back; 10 were usual",
         ),
         (

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
-from aam_onboard.report.charts import KINDS, Series
-from aam_onboard.report.figures import Figures
+from aam_onboard.report.charts import KINDS, Series, Step
+from aam_onboard.report.figures import Figures, Row
 from aam_onboard.report.parts import (
+    Mark,
     Meter,
     Section,
     TableRow,
-    as_it_is,
     bars_over_time,
     by_step,
+    hours,
     listed,
     number,
     of_all,
     row_of,
     text,
+    when,
 )
 
 if TYPE_CHECKING:
@@ -123,13 +126,56 @@ def receipts(figures: Figures) -> Section:
     section = Section(
         "receipts",
         "Receipts",
-        "What Adobe says of the files, beside our own counts.",
+        "What Adobe says of the files, beside our own counts. A receipt is of a job, which may read several files.",
         "No receipt has been read. Keep the mails that Adobe sends after each file, and give them to `aam receipts`.",
     )
-    if figures.receipts:
-        section.tables.append(
-            as_it_is("Receipts and our own counts", figures.receipts, "receipt_differences")
+    if not figures.receipts:
+        return section
+    counters = {
+        "stored": ("users", "stored_records"),
+        "no matching ID": ("kept", "no_matching_aam_id"),
+        "no trait realized": ("kind4", "no_trait_realized"),
+        "invalid or malformed": ("failed", ""),
+    }
+    series = []
+    for name, (colour, counter) in counters.items():
+        counted: dict[date, float] = {}
+        for row in figures.receipts:
+            start = figures.step.start(row["day"])
+            broken = (row["format_errors"] or 0) + (row["invalid_aam_id"] or 0)
+            counted[start] = counted.get(start, 0) + ((row[counter] or 0) if counter else broken)
+        series.append(Series(name, colour, counted))
+    title = f"Records by {figures.step.word}, as Adobe's receipts count them"
+    section.pictures.append(bars_over_time(figures, series, title))
+    rows = [
+        TableRow(
+            [
+                _day(row["day"]), text(row["feeds"] or "not ours"), number(row["files"]), number(row["our_lines"]),
+                number(row["records_received"]), number(row["stored_records"]),
+                _share((row["stored_records"] or 0) / row["records_received"]) if row["records_received"] else None,
+                number(row["total_unused_signals"]),
+            ],
+            _only_feed(row),
         )
+        for row in reversed(figures.receipts)
+    ]  # fmt: skip
+    heads = [
+        "Day", "Feeds", "#Files", "#Our lines", "#Received", "#Stored", "#Share stored", "#Signals that no trait uses",
+    ]  # fmt: skip
+    section.tables.append(listed("Receipts and our own counts", heads, rows, "report_receipts", 60))
+    if figures.differences:
+        rows = [
+            TableRow(
+                [
+                    _day(row["day"]), text(row["feeds"] or "not ours"), row["kind"].replace("_", " "),
+                    number(row["ours"]), number(row["theirs"]), number(row["difference"]),
+                ],
+                _only_feed(row),
+            )
+            for row in figures.differences
+        ]  # fmt: skip
+        heads = ["Day", "Feeds", "What differs", "#Expected", "#Adobe says", "#Difference"]
+        section.tables.append(listed("What is not as expected", heads, rows, "receipt_differences", 60))
     return section
 
 
@@ -139,13 +185,66 @@ def outbound(figures: Figures) -> Section:
         "outbound",
         "Outbound",
         "What came back from Audience Manager: batches, the days that lack one, and the size of segments.",
-        "No outbound file has been received.",
+        "No outbound file has been received; `aam receive` fetches them once `vars.outbound` says from where.",
     )
     if figures.outbound:
-        section.tables.append(as_it_is("Batches received", figures.outbound, "report_outbound"))
+        series = []
+        for place, name in enumerate(sorted({row["outbound"] for row in figures.outbound})):
+            counted: dict[date, float] = {}
+            for row in figures.outbound:
+                if row["outbound"] == name:
+                    start = figures.step.start(row["day"])
+                    counted[start] = counted.get(start, 0) + row["users"]
+            series.append(Series(name, f"kind{min(place, KINDS)}", counted))
+        title = f"Users in outbound files by {figures.step.word}"
+        section.pictures.append(bars_over_time(figures, series, title))
+        rows = [
+            TableRow(
+                [
+                    text(row["outbound"]), when(row["made_at"]), row["mode"], text(row["status"]), _gap(row),
+                    number(row["received_files"]), number(row["users"]), number(row["memberships"]),
+                    number(row["removals"]), number(row["rejected"]),
+                ]
+            )
+            for row in reversed(figures.outbound)
+        ]  # fmt: skip
+        heads = [
+            "From", "Made", "Mode", "Status", "#After", "#Files", "#Users", "#Memberships", "#Removals", "#Rejected",
+        ]  # fmt: skip
+        section.tables.append(listed("Batches received", heads, rows, "report_outbound", 60))
     if figures.segments:
-        section.tables.append(as_it_is("Segments by size", figures.segments, "report_segments"))
+        most = max(row["users"] for row in figures.segments)
+        rows = [
+            TableRow(
+                [
+                    text(row["token"]), "trait" if row["is_trait"] else "segment", text(row["outbound"]),
+                    Meter(number(row["users"]), row["users"], most),
+                ]
+            )
+            for row in figures.segments
+        ]  # fmt: skip
+        heads = ["Segment or trait", "Kind", "From", "#Users"]
+        section.tables.append(listed("Segments and traits by users", heads, rows, "report_segments"))
     return section
+
+
+# A batch a day comes; one more than a day late leaves a hole.
+GAP_HOURS = 48
+
+
+def _gap(row: Row) -> Mark | str:
+    after = row["hours_after_last"]
+    return Mark(hours(after), "warn") if after is not None and after > GAP_HOURS else hours(after)
+
+
+def _only_feed(row: Row) -> str | None:
+    """What the filter knows a receipt by: its feed, where it is of one."""
+    feeds = row["feeds"]
+    return feeds if feeds and ", " not in feeds else None
+
+
+def _day(day: date) -> Mark:
+    return Mark(Step("day").said(day), "when")
 
 
 def _share(share: float) -> Meter:

@@ -213,7 +213,7 @@ def _y_axis(size: Size) -> dict[str, Any]:
     count = {"wide": 4, "narrow": 4, "small": 2}[size]
     short = "datum.value >= 1e6 || datum.value <= -1e6 ? format(datum.value / 1e6, ',~r') + ' M' : "
     # a removal is drawn downwards, and is no negative number
-    expression = "replace(" + short + "format(datum.value, ',~f'), '\u2212', '')"
+    expression = "datum.value % 1 ? '' : replace(" + short + "format(datum.value, ',~f'), '\u2212', '')"
     return {
         "title": None, "tickCount": count, "tickMinStep": 1, "domain": False, "ticks": False, "labelPadding": 6,
         "labelExpr": expression, "minExtent": 44 if size != "small" else 38,

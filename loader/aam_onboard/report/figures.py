@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,11 @@ _LEAST_DAYS = 14  # a shorter history is shown in as many days
 class Figures:
     """All that the page shows. Rows are as the models have them; days are UTC.
 
-    `sent`: a row a feed, destination and day with a delivery: deliveries, signals_added, signals_removed, and of the
-    last one rejected and users_total. `last`: the last delivery of each feed and destination, whatever became of it.
-    `waiting`: deliveries with files that nobody has picked up. `samples`: None where none are wanted.
+    `sent`: a row a feed, destination and step with a delivery, its `day` the step's first: deliveries, signals_added,
+    signals_removed, and of the last one rejected and users_total. `last`: the last delivery of each feed and
+    destination, whatever became of it. `waiting`: deliveries with files that nobody has picked up. `rejected`: by step
+    and reason, of all feeds; `kept_back`: those of today by feed; `kept_back_before`: the sums of some days before.
+    `samples`: None where none are wanted.
     """
 
     now: datetime
@@ -40,6 +42,8 @@ class Figures:
     pick_up_times: list[Row]
     waiting: list[Row]
     rejected: list[Row]
+    kept_back: list[Row]
+    kept_back_before: list[Row]
     samples: list[Row] | None
     reach: list[Row]
     mismatches: list[Row]
@@ -47,6 +51,7 @@ class Figures:
     traits: list[Row]
     never_sent: list[Row]
     receipts: list[Row]
+    differences: list[Row]
     runs: list[Row]
     outbound: list[Row]
     segments: list[Row]
@@ -69,12 +74,14 @@ def read_figures(
     now = datetime.now(timezone.utc)
     ask = _Asking(warehouse, project, now.date() - timedelta(days=days - 1))
     step, steps = _steps(ask, now.date())
+    ask = replace(ask, step=step.word)
+    last = ask.rows("report_deliveries", _LAST)
     return Figures(
         now=now,
         step=step,
         steps=steps,
         sent=ask.rows("report_deliveries", _SENT),
-        last=ask.rows("report_deliveries", _LAST),
+        last=last,
         forced=ask.rows("report_deliveries", _FORCED),
         pick_up=[
             row for row in ask.rows("report_deliveries", _PICK_UP) if row["destination"] not in read_by_nobody
@@ -84,17 +91,30 @@ def read_figures(
             row for row in ask.rows("report_deliveries", _WAITING) if row["destination"] not in read_by_nobody
         ],
         rejected=ask.rows("report_rejected", _REJECTED),
+        kept_back=_unless_mended(ask.rows("report_rejected", _KEPT_BACK), last),
+        kept_back_before=ask.rows("report_rejected", _KEPT_BACK_BEFORE),
         samples=ask.rows("rejected_rows", _SAMPLES) if with_samples else None,
         reach=ask.rows("report_reach", _REACH),
         mismatches=ask.rows("id_mismatch_summary", _MISMATCHES),
         captures=ask.rows("report_captures", _CAPTURES),
         traits=ask.rows("report_traits", _TRAITS),
         never_sent=ask.rows("report_traits", _NEVER_SENT),
-        receipts=ask.rows("receipt_differences", _RECEIPTS),
+        receipts=ask.rows("report_receipts", _RECEIPTS),
+        differences=ask.rows("receipt_differences", _DIFFERENCES),
         runs=ask.rows("report_runs", _RUNS),
         outbound=ask.rows("report_outbound", _OUTBOUND),
         segments=ask.rows("report_segments", _SEGMENTS),
     )
+
+
+def _unless_mended(rejected: list[Row], last: list[Row]) -> list[Row]:
+    """Rejected rows of each feed's last day that had any, without those of feeds that were delivered without since."""
+    clean = {
+        (row["feed"], row["destination"]): row["started_at"].astimezone(timezone.utc).date()
+        for row in last
+        if row["rejected"] == 0 and row["status"] == "delivered"
+    }
+    return [row for row in rejected if clean.get((row["feed"], row["destination"]), row["day"]) <= row["day"]]
 
 
 @dataclass(frozen=True)
@@ -102,13 +122,15 @@ class _Asking:
     warehouse: Warehouse
     project: Project
     since: date
+    step: str = "day"
 
     def rows(self, model: str, sql: str) -> list[Row]:
         """The answer of a model; none where the project has switched it off, or no build has made it yet."""
         if not is_there(self.warehouse, self.project, model):
             return []
         parameters = [self.since] if "$1" in sql else []
-        return self.warehouse.rows(sql.format(model=table(self.project, model), limit=LISTED + 1), parameters)
+        names = {"model": table(self.project, model), "limit": LISTED + 1, "step": self.step}
+        return self.warehouse.rows(sql.format(**names), parameters)
 
 
 def _steps(ask: _Asking, today: date) -> tuple[Step, list[date]]:
@@ -120,21 +142,24 @@ def _steps(ask: _Asking, today: date) -> tuple[Step, list[date]]:
     return step, step.all(first, today)
 
 
-_SENT = """
+# The first day of the step that a row's day is in: all that goes on by step is added up in the warehouse.
+_START = "cast(date_trunc('{step}', day) as date)"
+_SENT = f"""
     select
-        feed, kind, destination, day,
+        feed, kind, destination, start as day,
         count(*) as deliveries,
         cast(sum(signals_added) as bigint) as signals_added,
         cast(sum(signals_removed) as bigint) as signals_removed,
         max(case when latest = 1 then rejected end) as rejected,
         max(case when latest = 1 then users_total end) as users_total
     from (
-        select *, row_number() over (partition by feed, destination, day order by started_at desc) as latest
-        from {model}
+        select *, {_START} as start,
+            row_number() over (partition by feed, destination, {_START} order by started_at desc) as latest
+        from {{model}}
         where status = 'delivered' and day >= $1
     ) as numbered
-    group by feed, kind, destination, day
-    order by day, feed, destination
+    group by feed, kind, destination, start
+    order by start, feed, destination
 """
 _LAST = """
     select feed, kind, mode, destination, delivery_id, status, reason, forced, started_at, users, users_total,
@@ -186,12 +211,35 @@ _WAITING = """
     order by changed_at desc
     limit 1000
 """
-_REJECTED = """
-    select day, feed, destination, reason, cast(sum(rows) as bigint) as rows
-    from {model}
-    where day >= $1
-    group by day, feed, destination, reason
-    order by day, feed, reason
+# Of each step those of the last day that a feed had any.
+_REJECTED = f"""
+    select start as day, reason, cast(sum(rows) as bigint) as rows
+    from (
+        select *, {_START} as start, max(day) over (partition by feed, destination, {_START}) as last
+        from {{model}}
+        where day >= $1
+    ) as stepped
+    where day = last
+    group by start, reason
+    order by start, reason
+"""
+_KEPT_BACK = """
+    select day, feed, destination, reason, rows
+    from (select *, max(day) over (partition by feed, destination) as last from {model} where day >= $1) as latest
+    where day = last
+    order by rows desc, reason, feed, destination
+    limit 1000
+"""
+_KEPT_BACK_BEFORE = """
+    select day, feed, destination, cast(sum(rows) as bigint) as rows
+    from (
+        select *, dense_rank() over (partition by feed, destination order by day desc) as place
+        from {model}
+        where day >= $1
+    ) as ranked
+    where place between 2 and 8
+    group by day, feed, destination
+    order by day, feed, destination
 """
 _SAMPLES = f"""
     select feed, reason, user_id, signal_key, signal_value
@@ -219,9 +267,33 @@ _NEVER_SENT = """
     order by destination, signal_value
     limit {limit}
 """
-_RECEIPTS = "select * from {model} limit {limit}"
+# Of many, the latest; in the order of days.
+_LATEST = """
+    select * from (select {columns} from {{model}} where day >= $1 order by {order} desc limit 1000) as latest
+    order by {order}
+"""
+_RECEIPTS = _LATEST.format(
+    columns="day, feeds, files, our_lines, records_received, stored_records, format_errors, invalid_aam_id,"
+    " no_matching_aam_id, no_trait_realized, total_unused_signals",
+    order="day",
+)
+_DIFFERENCES = """
+    select receipt_id, day, feeds, kind, ours, theirs, difference
+    from {model}
+    where day >= $1
+    order by day desc, receipt_id, kind
+    limit {limit}
+"""
 _RUNS = """
     select * from {model} where day >= $1 order by started_at desc limit 1000
 """
-_OUTBOUND = "select * from {model} limit {limit}"
-_SEGMENTS = "select * from {model} limit {limit}"
+_OUTBOUND = _LATEST.format(
+    columns="day, outbound, mode, made_at, status, hours_after_last, received_files, users, memberships, removals,"
+    " rejected",
+    order="made_at",
+)
+_SEGMENTS = """
+    select outbound, token, is_trait, users from {model}
+    order by users desc, outbound, token
+    limit {limit}
+"""

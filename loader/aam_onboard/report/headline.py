@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
@@ -50,6 +51,7 @@ def headline(figures: Figures, project: Project) -> Headline:
         *_forced(figures),
         *_unreachable(figures, project),
         *_receipts(figures),
+        *_no_batch(figures),
     ]
     needs.sort(key=lambda need: need.tone)  # bad before warn
     delivered = [row for row in figures.last if row["status"] == "delivered"]
@@ -156,20 +158,20 @@ def _silence(figures: Figures) -> list[Need]:
 
 def _more_kept_back(figures: Figures) -> list[Need]:
     """Feeds that keep back twice as much as a week ago, and at least a hundred rows more."""
-    by_feed: dict[tuple[str, str], dict[object, int]] = {}
-    for row in figures.rejected:
-        days = by_feed.setdefault((row["feed"], row["destination"]), {})
-        days[row["day"]] = days.get(row["day"], 0) + row["rows"]
+    now: dict[tuple[str, str], int] = defaultdict(int)
+    before: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for row in figures.kept_back:
+        now[row["feed"], row["destination"]] += row["rows"]
+    for row in figures.kept_back_before:
+        before[row["feed"], row["destination"]].append(row["rows"])
     found = []
-    for (feed, destination), days in by_feed.items():
-        *_, last = sorted(days, key=str)
-        before = [rows for day, rows in days.items() if day != last][-7:]
-        usual = median(before) if before else None
-        if usual is not None and days[last] >= max(2 * usual, usual + 100):
+    for (feed, destination), rows in now.items():
+        usual = median(before[feed, destination]) if before[feed, destination] else rows
+        if rows >= max(2 * usual, usual + 100):
             found.append(
                 Need(
                     "warn",
-                    f"Of {feed}, {days[last]:,} rows are kept back; {usual:,.0f} were usual",
+                    f"Of {feed}, {rows:,} rows are kept back; {usual:,.0f} were usual",
                     f"`aam plan --rejected {feed}` shows some, and why.",
                     "kept-back", feed, destination,
                 )
@@ -209,13 +211,35 @@ def _unreachable(figures: Figures, project: Project) -> list[Need]:
     ]
 
 
+_OFF_BY_A_FEW = 10  # records: Audience Manager's own sums are off by so many
+
+
 def _receipts(figures: Figures) -> list[Need]:
-    differing = [row for row in figures.receipts if row.get("differs")]
-    if not differing:
+    since = figures.now.date() - timedelta(days=7)
+    found = {
+        row["receipt_id"]
+        for row in figures.differences
+        if row["day"] > since and (row["kind"] != "stored_records" or abs(row["difference"]) > _OFF_BY_A_FEW)
+    }
+    if not found:
         return []
-    differ = "differs" if len(differing) == 1 else "differ"
-    says = f"{_count(len(differing), 'receipt')} of Adobe {differ} from what was sent"
+    says = f"{_count(len(found), 'receipt')} of Adobe {'is' if len(found) == 1 else 'are'} not as expected"
     return [Need("warn", says, "The section on receipts says in what.", "receipts")]
+
+
+def _no_batch(figures: Figures) -> list[Need]:
+    """Outbound files come once a day, at most a day late."""
+    last: dict[str, Row] = {row["outbound"]: row for row in figures.outbound}  # in the order of days
+    return [
+        Need(
+            "warn",
+            f"No outbound batch of {name} was made since {moment(row['made_at'])}",
+            "Until the next full one, what its changes say may be lost: run `aam receive`, or ask Adobe.",
+            "outbound",
+        )
+        for name, row in sorted(last.items())
+        if figures.now - row["made_at"] > timedelta(hours=48)
+    ]
 
 
 def clipped(text: str, length: int) -> str:

@@ -201,32 +201,6 @@ def left_out(rows: int, model: str) -> str:
     return f"{rows:,} more: see the model `{model}`." if model else f"{rows:,} earlier ones are left out."
 
 
-def as_it_is(caption: str, rows: Sequence[Row], model: str) -> Table:
-    """A model's rows as they are."""
-    names = list(rows[0])
-    numbers = {
-        name
-        for name in names
-        if all(row[name] is None or type(row[name]) in (int, float) for row in rows) and "id" not in name.split("_")
-    }  # fmt: skip
-    heads = [("#" if name in numbers else "") + name.replace("_", " ").capitalize() for name in names]
-    cells = [
-        [number(row[name]) if name in numbers else any_cell(row[name]) for name in names] for row in rows
-    ]
-    found = [
-        TableRow(some, row.get("feed"), row.get("destination")) for some, row in zip(cells, rows, strict=True)
-    ]
-    return listed(caption, heads, found, model)
-
-
-def any_cell(value: object) -> Cell:
-    """What a cell shows of any value."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    said = moment(value)
-    return Mark(said, "when") if said else text(value)
-
-
 def number(value: Any) -> str:
     """A count, or nothing."""
     return "" if value is None else f"{value:,.0f}"

@@ -12,7 +12,6 @@ from aam_onboard.report.charts import KINDS, Series
 from aam_onboard.report.figures import Figures, Row
 from aam_onboard.report.parts import (
     MOST_BY_STEP,
-    ByStep,
     Card,
     Mark,
     Meter,
@@ -201,7 +200,6 @@ def feeds(figures: Figures) -> Section:
 
 def kept_back(figures: Figures, project: Project) -> Section:
     """Rows kept back by reason, what to do about them, and samples."""
-    word = figures.step.word
     section = Section(
         "kept-back",
         "Kept back",
@@ -209,38 +207,8 @@ def kept_back(figures: Figures, project: Project) -> Section:
         " `aam plan --rejected FEED` shows some.",
         "No row was kept back in this time.",
     )
-    if not figures.rejected:
-        return section
-    largest: dict[str, int] = {}
-    latest: dict[tuple[str, str], date] = {}
-    for row in figures.rejected:
-        largest[row["reason"]] = max(row["rows"], largest.get(row["reason"], 0))
-        latest[pair_of(row)] = row["day"]  # they come in the order of days
-    reasons = sorted(largest, key=lambda reason: (-largest[reason], reason))
-    named = reasons if len(reasons) <= KINDS else reasons[: KINDS - 1]
-    series = [
-        Series(reason, f"kind{place}", of_all(_rows_by_step(figures, [reason], latest)))
-        for place, reason in enumerate(named)
-    ]
-    if len(named) < len(reasons):
-        others = of_all(_rows_by_step(figures, reasons[len(named) :], latest))
-        series.append(Series("others", f"kind{KINDS}", others))
-    section.pictures.append(bars_over_time(figures, series, f"Rows kept back by reason and {word}"))
-    now = [row for row in figures.rejected if row["day"] == latest[pair_of(row)]]
-    now.sort(key=lambda row: (-row["rows"], row["reason"], *pair_of(row)))
-    most = max(row["rows"] for row in now)
-    rows = [
-        TableRow(
-            [
-                row["reason"], *pair_of(row), Meter(number(row["rows"]), row["rows"], most),
-                text(project.rules.says(row["reason"])),
-            ],
-            *pair_of(row),
-        )
-        for row in now
-    ]  # fmt: skip
-    heads = ["Reason", "Feed", "Destination", "#Rows", "What it means, and what to do"]
-    section.tables.append(listed("Kept back by the last build", heads, rows, "report_rejected"))
+    if figures.rejected:
+        _rejected_by_reason(section, figures, project)
     if figures.samples:
         rows = [
             TableRow(
@@ -253,6 +221,36 @@ def kept_back(figures: Figures, project: Project) -> Section:
         caption = "Samples, ten at most of each feed and reason"
         section.tables.append(listed(caption, heads, rows, "rejected_rows", is_folded=len(rows) > 20))
     return section
+
+
+def _rejected_by_reason(section: Section, figures: Figures, project: Project) -> None:
+    word = figures.step.word
+    by_reason: dict[str, dict[date, float]] = defaultdict(dict)
+    for row in figures.rejected:
+        by_reason[row["reason"]][row["day"]] = row["rows"]
+    reasons = sorted(by_reason, key=lambda reason: (-max(by_reason[reason].values()), reason))
+    named = reasons if len(reasons) <= KINDS else reasons[: KINDS - 1]
+    series = [Series(reason, f"kind{place}", by_reason[reason]) for place, reason in enumerate(named)]
+    if len(named) < len(reasons):
+        others: dict[date, float] = defaultdict(float)
+        for reason in reasons[len(named) :]:
+            for start, rows_then in by_reason[reason].items():
+                others[start] += rows_then
+        series.append(Series("others", f"kind{KINDS}", others))
+    section.pictures.append(bars_over_time(figures, series, f"Rows kept back by reason and {word}"))
+    most = max((row["rows"] for row in figures.kept_back), default=1)
+    rows = [
+        TableRow(
+            [
+                row["reason"], *pair_of(row), Meter(number(row["rows"]), row["rows"], most),
+                text(project.rules.says(row["reason"])),
+            ],
+            *pair_of(row),
+        )
+        for row in figures.kept_back
+    ]  # fmt: skip
+    heads = ["Reason", "Feed", "Destination", "#Rows", "What it means, and what to do"]
+    section.tables.append(listed("Kept back by the last build", heads, rows, "report_rejected"))
 
 
 def runs(figures: Figures) -> Section:
@@ -304,19 +302,6 @@ def _with_pictures(figures: Figures) -> list[Row]:
     found = [row for row in figures.last if pair_of(row) in delivered]
     largest = {pair_of(row) for row in sorted(found, key=lambda row: -row["users_total"])[:_CARDS]}
     return [row for row in found if pair_of(row) in largest]
-
-
-def _rows_by_step(figures: Figures, reasons: list[str], latest: dict[tuple[str, str], date]) -> ByStep:
-    """Rows of some reasons, of each step those of the last day that a feed was built on."""
-    days: dict[tuple[str, str], dict[date, date]] = {pair: {} for pair in latest}
-    for row in figures.rejected:
-        days[pair_of(row)][figures.step.start(row["day"])] = row["day"]
-    found: ByStep = {pair: {} for pair in latest}
-    for row in figures.rejected:
-        start, of = figures.step.start(row["day"]), found[pair_of(row)]
-        if row["reason"] in reasons and row["day"] == days[pair_of(row)][start]:
-            of[start] = of.get(start, 0) + row["rows"]
-    return found
 
 
 def _slowest_steps(some: list[Row]) -> Table | None:
