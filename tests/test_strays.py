@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import SOAK, Stage, Workspace, lines_of, process
+from test_sandbox_ingest import World as Referee
 
 from aam_onboard import filenames
 
@@ -252,6 +253,7 @@ class History:
 
     project: Workspace
     chance: random.Random
+    referee: Referee
     feeds: dict[str, dict[str, Any]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -340,6 +342,18 @@ class History:
         }
         for name in {*world, *said}:
             assert world.get(name, set()) == said.get(name, set()), (name, self.feeds)
+        self.referee.take_copies(self.project.out())
+        assert self.referee.profiles() == {
+            (of["dpid"], user_id): {
+                int(value)
+                for other, settings in self.feeds.items()
+                if settings["dpid"] == of["dpid"]
+                for user, _, value in self.project.feed_rows(other)
+                if user == user_id
+            }
+            for name, of in self.feeds.items()
+            for user_id, _, _ in self.project.feed_rows(name)
+        }
 
 
 def trait_of(target: int, value: int) -> int:
@@ -349,11 +363,18 @@ def trait_of(target: int, value: int) -> int:
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(1 if SOAK == 1 else SOAK))
-def test_any_history(workspace: Prepare, seed: int) -> None:
+def test_any_history(workspace: Prepare, tmp_path: Path, seed: int) -> None:
     """Feeds are added, removed, renamed, pointed elsewhere and of other IDs, users leave, runs are killed: after each
     run that ends with 0, nothing lies anywhere that the models of today do not say."""
     project = workspace("seeded")
-    history = History(project, random.Random(f"{seed}{project.engine}"))
+    referee = Referee(
+        tmp_path / "referee",
+        {
+            "data_sources": {target: {"cross_device": True} for target in TARGETS},
+            "traits": {trait_of(target, value): {"dpid": target} for target in TARGETS for value in range(3)},
+        },
+    )
+    history = History(project, random.Random(f"{seed}{project.engine}"), referee)
     history.begin()
     for _ in range(3 if SOAK == 1 else 15):
         history.happen()
