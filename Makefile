@@ -7,6 +7,10 @@ SIZE ?= medium
 SQLFLUFF := $(CURDIR)/$(BIN)/sqlfluff
 STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar
 
+# the demo's outbound destination: in a project of yours, vars of dbt_project.yml
+BACK := --vars '{outbound: {e_mail_tool: {destination_id: 4411, master_dpid: 58342, output: back, separator: space}}}'
+CUSTOMERS := select token as segment, count(*) as customers from {{ ref('aam_onboard', 'customer_segments') }} group by token order by token
+
 .PHONY: demo test soak lint format docs bench clean
 
 demo: .venv/installed  ## the main job on DuckDB and a local directory, with the demo's data
@@ -23,6 +27,10 @@ demo: .venv/installed  ## the main job on DuckDB and a local directory, with the
 	cd demo && ../$(AAM) sandbox sizes --dpid 58342
 	cd demo && ../$(AAM) sandbox export --mode full
 	@cd demo && echo && echo "An outbound file's first lines:" && zcat "$$(ls -t .aam/sandbox/outbound/*.sync.gz | head -1)" | head -3
+	@echo; echo "They come back as segments of your customers:"
+	cd demo && ../$(AAM) receive $(BACK)
+	cd demo && ../$(DBT) run --quiet --select aam_onboard.outbound $(BACK)
+	cd demo && ../$(DBT) show --quiet --inline "$(CUSTOMERS)" $(BACK)
 	@echo; cd demo && ../$(AAM) report
 
 test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and FTP servers, gpg

@@ -337,6 +337,51 @@ def building_models(users: int, work: Path, engine: str, environment: dict[str, 
     shutil.rmtree(bench.folder)
 
 
+def receiving(work: Path, engine: str, environment: dict[str, str], users: int, runs: int) -> Iterator[Row]:
+    """`aam receive` of a full and of an iter of 1 %, against the engine's own way to load such rows."""
+    there = work / "outbound"
+    output = {
+        "type": "directory",
+        "path": str(there / "now"),
+        "partner_name": "bench",
+        "receive": {"settled_minutes": 0},
+    }
+    bench = data.make_project(work / f"{engine}_received", engine, environment, {"back": output})
+    data.expect_outbound(bench)
+    bench.make_source(1000)
+    Command(bench.dbt("build"), bench).run()
+    Command(bench.aam("status"), bench).run()  # asks dbt where the models are, once for all
+    if not there.exists():
+        Command(rival("make_outbound", there, users), bench).run()
+
+    def ready() -> None:
+        bench.sql(*(f"delete from aam_state.{name}" for name in data.RECEIVED))
+        if engine == "postgres":
+            bench.sql(
+                "vacuum full aam_state.received_memberships", "drop table if exists raw.ready", data.READY
+            )
+        shutil.rmtree(there / "now", ignore_errors=True)
+        shutil.copytree(there / "full", there / "now")
+
+    receive = Command(bench.aam("receive", "--from", "back"), bench, ready)
+    if engine == "duckdb":
+        [file] = (there / "full").iterdir()
+        theirs = Command(rival("read_back", bench.folder / "rival.duckdb", file), bench)
+        told, ratio = "read_csv with a split of the list", 1.5
+    else:
+        theirs = Command(bench.psql("-c", f"\\copy raw.ready from '{there / 'ready.tsv'}'"), bench, ready)
+        told, ratio = "psql COPY of the ready rows", 1.3
+    # the last thing that is run leaves the full behind
+    loaded, full = compare(runs, theirs, receive)
+    shutil.copytree(there / "iter", there / "now", dirs_exist_ok=True)
+    (changed,) = compare(1, replace(receive, before=lambda: None))
+    name = f"aam receive, {engine}, {users:,} users"
+    yield Row(f"{name}, a full", told, full, loaded, ratio=ratio, plus=1)
+    yield Row(f"{name}, an iter of 1 %", "the full", changed, full, ratio=0.3)
+    yield Row(f"{name}, peak memory", "", full + changed, most=1000, unit="MB")
+    shutil.rmtree(bench.folder)
+
+
 def starting(runs: int) -> Iterator[Row]:
     (told,) = compare(runs, Command([str(data.BIN / "aam"), "--help"]))
     yield Row("aam --help", "", told, most=0.4)
@@ -350,6 +395,14 @@ def measure_models(size: str, work: Path, engines: list[str]) -> Iterator[Row]:
         for engine in engines:
             environment = stack.enter_context(data.postgres(work / "server")) if engine == "postgres" else {}
             yield from building_models(min(SIZES[size], MOST_BUILT), work, engine, environment)
+
+
+def measure_receiving(size: str, runs: int, work: Path, engines: list[str]) -> Iterator[Row]:
+    with ExitStack() as stack:
+        for engine in engines:
+            environment = stack.enter_context(data.postgres(work / "server")) if engine == "postgres" else {}
+            yield from receiving(work, engine, environment, min(SIZES[size], MOST_BUILT), runs)
+    shutil.rmtree(work / "outbound", ignore_errors=True)
 
 
 def measure_paths(size: str, runs: int, work: Path, engines: list[str]) -> Iterator[Row]:
@@ -441,7 +494,7 @@ def main() -> int:
         "--engines", nargs="+", choices=["duckdb", "postgres"], default=["duckdb", "postgres"]
     )
     parser.add_argument(
-        "--only", choices=["paths", "models"], help="only whole processes, or only the seconds of each model"
+        "--only", choices=["paths", "models", "receive"], help="only deliveries, models, or the way back"
     )
     parser.add_argument(
         "--work", type=Path, default=ROOT / ".aam" / "bench", help="a folder on a disk with space"
@@ -452,11 +505,13 @@ def main() -> int:
     given.work.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     work = given.work.resolve()
-    paths = measure_paths(given.size, given.runs, work, given.engines) if given.only != "models" else ()
-    models = measure_models(given.size, work, given.engines) if given.only != "paths" else ()
+    wanted = ["paths", "models", "receive"] if given.only is None else [given.only]
+    paths = measure_paths(given.size, given.runs, work, given.engines) if "paths" in wanted else ()
+    models = measure_models(given.size, work, given.engines) if "models" in wanted else ()
+    received = measure_receiving(given.size, given.runs, work, given.engines) if "receive" in wanted else ()
     if given.size == "small":
         paths = (row.with_start_up() for row in paths)
-    for row in chain(paths, models):
+    for row in chain(paths, models, received):
         rows.append(row)
         progress.print(
             f"{'met   ' if row.met else 'MISSED'} {row.path}: {row.value:.2f} {row.unit}, at most {row.limit:.2f}"

@@ -116,6 +116,18 @@ from raw.signals
 group by user_id
 """
 
+RECEIVED = (
+    "received_files",
+    "received_batches",
+    "received_memberships",
+    "received_statements",
+    "rejected_lines",
+)
+READY = (
+    "create table raw.ready (user_id text not null, token text not null, is_trait boolean not null,"
+    " since_file integer not null, last_file integer not null)"
+)
+
 FEED_SQL = """
 with final as (
     select
@@ -291,6 +303,17 @@ def make_project(
     (folder / "destinations.yml").write_text(yaml.safe_dump(destinations))
     bench = Bench(folder, engine, environment)
     return Bench(folder, engine, {**environment, "AAM_DUCKDB_PATH": str(bench.database)})
+
+
+def expect_outbound(bench: Bench) -> None:
+    """Let the project have an outbound destination."""
+    path = bench.folder / "dbt_project.yml"
+    project = yaml.safe_load(path.read_text())
+    project["vars"]["outbound"] = {"back": {"destination_id": 4411, "separator": "space"}}
+    path.write_text(yaml.safe_dump(project, sort_keys=False))
+    # what `aam` takes where the profile says nothing
+    path = bench.folder / "profiles.yml"
+    path.write_text(path.read_text().replace("memory_limit: 3GB", "memory_limit: 1GB"))
 
 
 def postgres_program(name: str) -> list[str]:

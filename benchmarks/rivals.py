@@ -58,6 +58,54 @@ def write_then_upload(database: str, folder: str, split_bytes: str, endpoint: st
         part.path.unlink()
 
 
+def read_back(database: str, file: str) -> None:
+    """An outbound file into a table by DuckDB's own reader, a row a segment."""
+    import duckdb
+
+    Path(database).unlink(missing_ok=True)
+    connection = duckdb.connect(database)
+    connection.execute("set preserve_insertion_order = false")
+    columns = "{'user_id': 'VARCHAR', 'segments': 'VARCHAR'}"
+    connection.execute(
+        "create table memberships as select user_id, unnest(string_split(segments, ',')) as segment"
+        f" from read_csv('{file}', delim = ' ', header = false, columns = {columns}, quote = '', escape = '')"
+    )
+
+
+def make_outbound(folder: str, users: str) -> None:
+    """Not a rival: a full of so many users with five segments on average, an iter of 1 % of them, and ready rows."""
+    import io
+
+    import duckdb
+    from isal import igzip_threaded
+
+    from aam_onboard.files import BatchText
+
+    connection = duckdb.connect()
+    connection.execute("set preserve_insertion_order = false")
+    user = "'1' || lpad(n::varchar, 37, '0')"
+    of_user = "(9000000 + (n * 7919 + x * 104729) % 2000)::varchar"
+    segments = f"list_transform(range((1 + n % 9)::integer), lambda x: {of_user})"
+    some = f"(select n * 100 as n from range({users} // 100) as r(n)) as r"
+    users_of = {"full": f"range({users}) as r(n)", "iter": some}
+    changes = {
+        "full": f"array_to_string({segments}, ',')",
+        "iter": "'1 ' || (9000000 + n * 7919 % 2000)::varchar",
+    }
+    for day, (mode, rows) in enumerate(users_of.items()):
+        lines = f"select {user} || ' ' || {changes[mode]} || chr(10) as line, 1 as lines from {rows}"
+        path = Path(folder) / mode / f"s3_4411_{mode}_{1700000000000 + day * 86400000}.sync.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = io.BufferedReader(BatchText(connection.sql(lines).to_arrow_reader(100_000)), 1 << 20)
+        with igzip_threaded.open(path, "wb", compresslevel=1, threads=1) as file:
+            while block := text.read1(1 << 20):
+                file.write(block)
+    rows = f"select {user} as user_id, unnest({segments}) as token, 'f', 1, 1 from {users_of['full']}"
+    connection.execute(
+        f"copy ({rows}) to '{folder}/ready.tsv' (delimiter '\t', header false, quote '', escape '')"
+    )
+
+
 def empty_bucket(endpoint: str, name: str) -> None:
     """Not a rival: where both find the same."""
     import boto3

@@ -21,8 +21,8 @@ def put(project: Workspace, name: str, lines: list[str]) -> Path:
     return path
 
 
-def test_segments_come_back_as_those_of_customers(workspace: Prepare) -> None:
-    project = workspace("delivered")
+def test_segments_come_back_as_those_of_customers(duckdb_workspace: Prepare) -> None:
+    project = duckdb_workspace("delivered")
     assert project.sql("select 1 from information_schema.tables where table_name like '%received%'") == []
     assert "vars.outbound is empty" in project.refused(2, "receive")
     project.vars(lambda found: found.update(outbound={"web": {"destination_id": 4411, "output": "adobe"}}))
@@ -33,8 +33,9 @@ def test_segments_come_back_as_those_of_customers(workspace: Prepare) -> None:
     project.destination("adobe", type="directory", path="back", receive={"prefix": "outbound/"})
     uuids = dict(
         project.sql(
-            "select min(aam_uuid), customer_id from raw.web_id_captures where length(aam_uuid) = 38"
-            " group by customer_id order by customer_id limit 40"
+            "select min(split_part(ids, chr(9), 1)), split_part(ids, chr(9), 2) as customer"
+            " from aam_state.delivered_id_lines where id_sync = 'crm_id_sync' group by customer"
+            " order by customer limit 40"
         )
     )
     first, second, *_ = uuids

@@ -241,11 +241,16 @@ class Ledger:
         """Begin memberships of what is said, but of those there are, and of what a later file has said."""
         memberships = self.tables["received_memberships"]
         same = "there.user_id = said.user_id and there.token = said.token and there.is_trait = said.is_trait"
+        # asked for by what is said, as a rule the smaller of the two: to keep all that is there would take much memory
+        there = (
+            f"select there.user_id, there.token, there.is_trait from {memberships} as there"
+            f" inner join ({said}) as said on {same}"
+            f" where there.until_file is null and there.since_file in {self._own_files}"
+        )
         self.warehouse.execute(
             f"insert into {memberships} (user_id, token, is_trait, since, since_file, last_file)"
             f" select said.user_id, said.token, said.is_trait, said.since, {file.file_id}, {file.file_id}"
-            f" from ({said}) as said where not exists (select 1 from {memberships} as there"
-            f" where {same} and there.until_file is null and there.since_file in {self._own_files})"
+            f" from ({said}) as said left join ({there}) as there on {same} where there.user_id is null"
             f" and not exists (select 1 from {self.tables['received_statements']} as there where {same}"
             f" and there.file_id in {self._files_after()})",
             [self.outbound, file.made_at],

@@ -13,8 +13,8 @@ from aam_onboard.outbound.lines import SAYS, count_tokens, each_member, parsed_l
 from aam_onboard.outbound.unpack import Text
 from aam_onboard.warehouse.duckdb import reader
 
-# Of the DuckDB that examines: beside the warehouse's own, together they stay under a gigabyte.
-_MEMORY = "256MB"
+# Of the DuckDB that examines, before the warehouse's own has anything to do.
+_MEMORY = "512MB"
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,16 @@ def examine(text: Path, project: Project, settings: Outbound, found: Text) -> Ex
     with reader(text.parent, _MEMORY) as duckdb:
         duckdb.execute(
             "create temp table seen as select hash(user_id) as user_hash, reason,"
-            f" case when reason is null then {members} end as members,"
-            f" case when reason is null then {removed} end as removed from ({parsed}) as parsed"
+            f" case when reason is null then {members} end::uinteger as members,"
+            f" case when reason is null then {removed} end::uinteger as removed from ({parsed}) as parsed"
         )
         counts = duckdb.execute(
-            "select count(*) filter (reason is null), count(distinct user_hash) filter (reason is null),"
-            " coalesce(sum(members), 0)::bigint, coalesce(sum(removed), 0)::bigint from seen"
+            "select count(*) filter (reason is null), coalesce(sum(members), 0)::bigint,"
+            " coalesce(sum(removed), 0)::bigint from seen"
+        ).fetchone()
+        # in a statement of its own, which goes to disk where memory ends
+        distinct = duckdb.execute(
+            "select count(*) from (select user_hash from seen where reason is null group by user_hash)"
         ).fetchone()
         reasons = dict(
             duckdb.execute(
@@ -57,7 +61,8 @@ def examine(text: Path, project: Project, settings: Outbound, found: Text) -> Ex
             ).fetchall()
         )
     assert counts is not None  # noqa: S101  # an aggregate has a row
-    sound, users, memberships, removals = counts
+    assert distinct is not None  # noqa: S101
+    (sound, memberships, removals), [users] = counts, distinct
     for reason, _ in found.unreadable:
         reasons[reason] = reasons.get(reason, 0) + 1
     rejected = sum(reasons.values())

@@ -200,9 +200,12 @@ def reader(folder: Path, memory: str = MEMORY_LIMIT) -> Iterator[DuckDBPyConnect
         "temp_directory": str(folder),
         "preserve_insertion_order": "false",
     }
-    with duckdb.connect(config=config) as connection:
-        connection.execute("set timezone = 'UTC'")
-        yield connection
+    try:
+        with duckdb.connect(config=config) as connection:
+            connection.execute("set timezone = 'UTC'")
+            yield connection
+    except duckdb.Error as error:
+        raise DeliveryError(f"DuckDB, which reads the file: {without_values(_first_line(error))}") from None
 
 
 def _connect(settings: DuckDBSettings, read_only: bool) -> DuckDBPyConnection:
