@@ -4,8 +4,8 @@ BIN := .venv/bin
 DBT := $(BIN)/dbt
 AAM := $(BIN)/aam
 SIZE ?= medium
-SQLFLUFF := $(CURDIR)/$(BIN)/sqlfluff
-STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar
+SQLFLUFF := PYTHONWARNINGS=ignore::UserWarning:multiprocessing.resource_tracker $(CURDIR)/$(BIN)/sqlfluff
+STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar --processes 2
 
 # the demo's outbound destination: in a project of yours, vars of dbt_project.yml
 BACK := --vars '{outbound: {e_mail_tool: {destination_id: 4411, master_dpid: 58342, output: back, separator: space}}}'
