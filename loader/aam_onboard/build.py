@@ -91,9 +91,13 @@ def dbt_state(project: Project, target: str, adapter: str) -> None:
 
 
 def dbt_reporting(project: Project, target: str, adapter: str) -> dict[str, Any]:
-    """Make the views of models/reporting/, and build nothing else. Returns and raises as dbt_build does."""
+    """Make the views of models/reporting/, and tables of the state that an earlier version had not; nothing else.
+
+    Returns and raises as dbt_build does.
+    """
     with dbt_started(project, adapter) as dbt:
-        arguments = ["run", "--select", REPORTING, "--no-write-json"]
+        tables = "aam_onboard.state,config.materialized:state_table"
+        arguments = ["run", "--select", REPORTING, tables, "--no-write-json"]
         return _ask(
             dbt, arguments + _common(project, target, project.given_vars, f"{target}-parse"), quiet=True
         )
