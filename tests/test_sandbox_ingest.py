@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import json
 import re
 import shutil
 import signal
@@ -14,14 +15,16 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import SOAK
+from conftest import AWS, DEMO, SOAK, Bucket
 from test_encryption import Keyring
+from typer.testing import CliRunner
 
 from aam_onboard.config import package_rules
-from aam_onboard.destinations import open_destination
+from aam_onboard.destinations import open_destination, parse_destination
 from aam_onboard.destinations.settings import DirectorySettings
 from aam_onboard.errors import AamError, ConfigError
 from aam_sandbox import data_job, mappings
+from aam_sandbox.cli import _inbox, app
 from aam_sandbox.ingest import Ingested, ingest
 from aam_sandbox.profile import profile_of
 from aam_sandbox.settings import fill, read_settings
@@ -662,3 +665,68 @@ def test_a_sandbox_that_is_there_is_not_made_again(world: World) -> None:
         pass
     assert found.value.exit_code == 4
     holding.communicate(b"\n")
+
+
+# --- The command line -------------------------------------------------------------------------------------------------
+
+
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "of_us.yml").write_text(yaml.safe_dump(SETTINGS))
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / f"ftp_dpm_{CROSS}_1700000000.sync").write_text("u1\td_sid=24\nu2\td_sid=24,ic=52\n")
+
+    def call(*arguments: str, code: int = 0) -> Any:
+        done = CliRunner().invoke(app, [*arguments, "--json"])
+        assert done.exit_code == code, (done.output, done.exception)
+        return json.loads(done.stdout)
+
+    def refused(*arguments: str) -> str:
+        found = CliRunner().invoke(app, arguments).exception
+        assert isinstance(found, ConfigError), found
+        return str(found)
+
+    assert "nothing says what the sandbox is of" in refused("init")
+    assert "nothing.yml: no such file" in refused("init", "nothing.yml")
+    assert "has no sandbox; make one" in refused("ingest", "--from", "./inbox")
+    assert "5 data sources, 13 traits" in CliRunner().invoke(app, ["init", "of_us.yml"]).stdout
+    assert "has a sandbox already" in refused("init", "of_us.yml")
+    assert "there is no such folder" in refused("ingest", "--from", "./nowhere")
+    assert "give an output of destinations.yml" in refused("ingest", "--from", "nowhere")
+
+    [job] = call("ingest", "--from", "inbox", "--seed", "3")["jobs"]
+    assert (job["stored_records"], job["files"][0]["outcome"]) == (2, "processed")
+    assert Path(job["receipt"]).is_file()
+    assert call("ingest", "--from", "inbox") == {"ok": True, "jobs": [], "left": [], "finished": []}
+    assert [trait["sid"] for trait in call("profile", "--dpid", str(CROSS), "--id", "u2")["traits"]] == [
+        24,
+        52,
+    ]
+    sizes = call("sizes", "--dpid", str(CROSS))["traits"]
+    assert [(size["sid"], size["users"]) for size in sizes] == [(24, 2), (52, 1)]
+    (inbox / f"ftp_dpm_{CROSS}_1700000001.sync").write_bytes(b"")
+    told = call("ingest", "--from", "inbox", code=1)
+    assert not told["ok"]
+    assert told["jobs"][0]["files"][0]["problem"] == "the file is empty"
+
+
+def test_files_wait_where_the_project_delivers_them() -> None:
+    inbox, prefix = _inbox(None, DEMO)
+    assert (inbox.name, prefix) == ("local", "demo_partner/")
+    inbox.close()
+
+
+def test_files_wait_in_a_bucket(world: World, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    key = f"p/date=2026-11-25/ftp_dpm_{CROSS}_1700000000.sync"
+    bucket.client.put_object(Bucket=bucket.name, Key=f"{key}.1.gz", Body=gzip.compress(b"u1\td_sid=24\n"))
+    bucket.client.put_object(Bucket=bucket.name, Key=f"{key}.2.gz", Body=b"no gzip")
+    inbox = open_destination("s3", parse_destination("s3", {**bucket.settings, "partner_name": "p"}))
+    with open_store(world.folder) as store:
+        [job] = jobs_of(store, ingest(store, inbox, "p/"))
+    inbox.close()
+    assert [file["outcome"] for file in job["files"]] == ["processed", "deleted"]
+    assert bucket.stored() == [f"{key}.1.gz.processed"]
+    assert world.profiles() == {(CROSS, "u1"): {24}}
