@@ -715,6 +715,9 @@ def test_files_wait_where_the_project_delivers_them() -> None:
     inbox, prefix = _inbox(None, DEMO)
     assert (inbox.name, prefix) == ("local", "demo_partner/")
     inbox.close()
+    for output in ("production", "beta"):
+        with pytest.raises(ConfigError, match=f"--from {output}: this output is Adobe's own place"):
+            _inbox(output, DEMO)
 
 
 def test_files_wait_in_a_bucket(world: World, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

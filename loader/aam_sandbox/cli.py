@@ -15,7 +15,7 @@ from aam_onboard.errors import ConfigError
 from aam_onboard.options import path_option, text_option
 
 if TYPE_CHECKING:
-    from aam_onboard.destinations import Destination
+    from aam_onboard.destinations import Destination, DestinationSettings
     from aam_sandbox.export import Put
 
 app = typer.Typer(
@@ -143,8 +143,23 @@ def _inbox(source: str | None, project_dir: Path) -> tuple[Destination, str]:
             raise
         directory = DirectorySettings(type="directory", path=folder, partner_name="any")
         return open_destination("folder", directory), ""
+    _require_own(name, settings)
     layout = getattr(settings, "layout", "dated")
     return open_destination(name, settings), "" if layout == "flat" else f"{settings.partner_name}/"
+
+
+def _require_own(name: str, settings: DestinationSettings) -> None:
+    """Raise ConfigError for a place of Adobe's: what the sandbox takes in it renames, and deletes what is broken."""
+    from aam_onboard.destinations.settings import BUCKETS, FTP_HOSTS, SFTP_HOSTS
+
+    places = {*BUCKETS.values(), *FTP_HOSTS.values(), *SFTP_HOSTS.values()}
+    is_theirs = {getattr(settings, "bucket", None), getattr(settings, "host", None)} & places
+    # a store of one's own may have buckets of their names
+    if not getattr(settings, "endpoint_url", None) and (is_theirs or getattr(settings, "environment", None)):
+        raise ConfigError(
+            f"--from {name}: this output is Adobe's own place, where only Audience Manager may rename and delete files;"
+            " deliver to an output of yours, such as a directory, and take that in"
+        )
 
 
 @app.command()
