@@ -405,6 +405,7 @@ def test_torn_and_stale_builds_are_refused(workspace: Prepare) -> None:
 # What settle_user_ledger does when a build begins.
 FORGET = "delete from aam_state.user_ledger where batch_id not in (select batch_id from aam_state.deliveries)"
 FORGETTING = f"""
+import sys
 from aam_onboard import cli, state
 free_timestamp = state._free_timestamp
 def forgotten_meanwhile(warehouse, *more):
