@@ -268,7 +268,7 @@ def test_a_page_that_can_not_be_written_is_told_in_a_line(delivered: Workspace) 
 def test_before_the_first_delivery_the_page_says_what_to_do(delivered: Workspace, tmp_path: Path) -> None:
     empty = replace(delivered, root=tmp_path / "project")
     shutil.copytree(delivered.root, empty.root, symlinks=True)
-    empty.sql("delete from aam_state.deliveries", "delete from aam_state.rejected_history")
+    empty.sql(*(f"delete from aam_state.{table}" for table in ("deliveries", "rejected_history", "runs")))
     page = make_page(empty, "page.html")
     assert "Nothing has been delivered yet" in page
     assert "<code>aam run</code> sends it" in page
@@ -415,7 +415,8 @@ def test_the_browser_opens_the_page(delivered: Workspace) -> None:
     opener = delivered.root / "opener"
     opener.write_text('#!/bin/sh\necho "$1" > opened\n')
     opener.chmod(0o755)
-    out = delivered.ok("report", "--open", "--days", "7", extra={"BROWSER": str(opener), "DISPLAY": ""}).out
+    done = delivered.ok("report", "--open", "--days", "7", extra={"BROWSER": str(opener), "DISPLAY": ""})
+    assert "making the models" not in done.err  # they are there
     page = delivered.root / "target" / "aam_report.html"
-    assert out == f"The page is {os.path.relpath(page, delivered.root)}\n"
+    assert done.out == f"The page is {os.path.relpath(page, delivered.root)}\n"
     assert (delivered.root / "opened").read_text().strip() == page.as_uri()
