@@ -60,7 +60,7 @@ build/lint: dbt_project.yml tests/project/profiles.yml tests/project/.sqlfluff
 	mkdir -p $@/tests
 	ln -sfn ../../models ../../macros ../../tests/project/seeds $@
 	ln -sfn ../../../tests/dbt $@/tests
-	sed 's/^  feeds: {}/  feeds: {traits: {dpid: 58342, id_type: dpuuid, mode: sync}}/' dbt_project.yml > $@/dbt_project.yml
+	sed 's/^  feeds: {}/  feeds: {traits: {dpid: 58342, id_type: dpuuid, mode: sync}}/; s/^  outbound: {}/  outbound: {web: {destination_id: 4411}}/' dbt_project.yml > $@/dbt_project.yml
 	echo "profile: package_tests" >> $@/dbt_project.yml
 	cp tests/project/profiles.yml tests/project/.sqlfluff $@
 	touch $@

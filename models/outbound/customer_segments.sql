@@ -1,5 +1,5 @@
--- Which of your customers are in which segment or have which trait: outbound IDs, joined to your own by the ID syncs that
--- were delivered. To select an audience: where segment_name = '…'.
+-- Which of your customers are in which segment or have which trait: outbound IDs, joined to your own by the delivered
+-- ID syncs. To select an audience: where segment_name = '…'.
 {{ config(enabled=has_outbound()) }}
 {%- set dpids = outbound_dpids() -%}
 {%- set pairs = [] -%}
@@ -36,6 +36,7 @@ id_pairs as (
         cast(null as {{ dbt.type_string() }}) as user_id,
         cast(null as bigint) as customer_dpid,
         cast(null as {{ dbt.type_string() }}) as customer_id
+    from id_lines
     where false
 ),
 

@@ -1,5 +1,5 @@
--- Warns of segments and traits that came back and that the taxonomy does not know. Segments, where vars.segment_taxonomy
--- names theirs.
+-- Warns of traits that came back and that the taxonomy does not know; of segments, where vars.segment_taxonomy names
+-- theirs.
 {{ config(enabled=has_outbound(), severity='warn') }}
 with sizes as (
     select * from {{ ref('segment_sizes') }}
