@@ -80,7 +80,9 @@ def init(
     counts = {
         name: len(getattr(settings, name)) for name in ("data_sources", "traits", "segments", "destinations")
     }
-    made = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items())
+    made = ", ".join(
+        f"{count:,} {(name if count != 1 else name[:-1]).replace('_', ' ')}" for name, count in counts.items()
+    )
     output.say(f"{sandbox} is a local Audience Manager with {made}.")
 
 
