@@ -41,7 +41,8 @@ def parsed_lines(text: Path, settings: Outbound, id_type: IdType | None) -> str:
     lines = (
         f"select line from read_csv({_literal(str(text))}, header = false, columns = {{'line': 'VARCHAR'}},"
         f" delim = {_literal(NO_COLUMN)}, quote = '', escape = '', nullstr = {_literal(NO_NULL)},"
-        f" max_line_size = {LONGEST_LINE + 1000}, auto_detect = false)"
+        # else a buffer has sixteen times the longest line
+        f" max_line_size = {LONGEST_LINE + 1000}, buffer_size = {2 * LONGEST_LINE + 2000}, auto_detect = false)"
         " where line <> ''"
     )
     fields = _of_json(lines, settings) if settings.kind == "json_lines" else _of_delimited(lines, settings)

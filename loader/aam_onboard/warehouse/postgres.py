@@ -114,7 +114,7 @@ class PostgresWarehouse(Warehouse):
         """See Warehouse: DuckDB reads, COPY in binary writes."""
         with (
             tempfile.TemporaryDirectory(prefix="aam-load-") as folder,
-            reader(Path(folder), "256MB") as duckdb,
+            reader(Path(folder), "512MB") as duckdb,
         ):
             batches = duckdb.sql(query).to_arrow_reader(LOAD_ROWS)
             more: dict[str, Any] = {"db_schema_name": table[0]} if len(table) > 1 else {"temporary": True}
