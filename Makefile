@@ -36,8 +36,8 @@ demo: .venv/installed  ## the main job on DuckDB and a local directory, with the
 test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and FTP servers, gpg
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-soak: .venv/installed-dev  ## the tests on random input and of kills alone, AAM_SOAK (10) times as long
-	AAM_SOAK=$${AAM_SOAK:-10} $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'hypothesis or soak'
+soak: .venv/installed-dev  ## random input and kills, AAM_SOAK (10) times as long, and what `test` tries on one engine of two
+	AAM_SOAK=$${AAM_SOAK:-10} $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'hypothesis or soak or one_engine'
 
 lint: .venv/installed-dev build/lint  ## ruff, mypy and sqlfluff
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -457,6 +458,21 @@ def postgres_stages(tmp_path_factory: pytest.TempPathFactory, postgres_host: str
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of tests marked `one_engine` an ordinary run takes one, the same each time; `make soak` takes all."""
+    if SOAK > 1:
+        return
+    left = []
+    for item in items:
+        engine = getattr(item, "callspec", None) and item.callspec.params.get("engine")
+        if engine and item.get_closest_marker("one_engine"):
+            name = item.nodeid.replace(engine, "")
+            if engine != ("duckdb", "postgres")[zlib.crc32(name.encode()) % 2]:
+                left.append(item)
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """One worker an engine for tests with a project in a stage, so that each stage is made once; those with the outbox
     alone likewise; all other tests go wherever there is time.

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from conftest import AWS, NO_CHECK, Bucket, Stage, Workspace, lines_of
 
+pytestmark = pytest.mark.one_engine
+
 Prepare = Callable[[Stage], Workspace]
 FEEDS = ["crm_traits", "crm_profile", "ios_traits", "android_traits"]
 

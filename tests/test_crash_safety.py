@@ -539,6 +539,7 @@ def test_one_run_at_a_time_and_no_secret_anywhere(workspace: Prepare, bucket: Bu
         assert not any(secret in text for text in seen), secret
 
 
+@pytest.mark.one_engine
 @pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGKILL])
 def test_dbt_ends_with_its_run(workspace: Prepare, way: signal.Signals) -> None:
     """As a scheduler ends a run, or the kernel: nothing goes on building, and the next run finds the warehouse free."""

@@ -9,6 +9,8 @@ from conftest import AWS, Bucket, Stage, Workspace
 
 from aam_onboard import doctor
 
+pytestmark = pytest.mark.one_engine
+
 Prepare = Callable[[Stage], Workspace]
 
 

@@ -3,9 +3,12 @@
 import re
 from collections.abc import Callable
 
+import pytest
 import yaml
 from conftest import Stage, Workspace
 from test_strays import received
+
+pytestmark = pytest.mark.one_engine
 
 Prepare = Callable[[Stage], Workspace]
 OURS = ("inbound", "aam_state")

@@ -14,6 +14,8 @@ from aam_onboard.filenames import picked_up_names
 from aam_onboard.guards import guard_verdict
 from aam_onboard.state import Batch
 
+pytestmark = pytest.mark.one_engine
+
 Prepare = Callable[[Stage], Workspace]
 FEEDS = ["crm_traits", "crm_profile", "ios_traits", "android_traits"]
 

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
 
+import pytest
 from conftest import NO_CHECK, Stage, Workspace
+
+pytestmark = pytest.mark.one_engine
 
 Prepare = Callable[[Stage], Workspace]
 COLUMNS = (

@@ -14,6 +14,8 @@ from conftest import SOAK, copy_package_tests
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.one_engine
+
 MACROS = """
 {{ aam_onboard.percent_encode('plain') }} as encoded,
 {{ aam_onboard.percent_decode('plain') }} as decoded,

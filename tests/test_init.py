@@ -17,6 +17,8 @@ from aam_onboard.package import LINK, package_version
 if TYPE_CHECKING:
     from conftest import Engine
 
+pytestmark = pytest.mark.one_engine
+
 
 @pytest.fixture
 def own(tmp_path: Path) -> Workspace:

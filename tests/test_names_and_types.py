@@ -10,6 +10,8 @@ import yaml
 from conftest import Stage, Workspace, lines_of
 from outbox import FEEDS, ID_SYNCS, Outbox, Signal
 
+pytestmark = pytest.mark.one_engine
+
 Prepare = Callable[[Stage], Workspace]
 GAID = "6d92078a-8246-4ba4-ae5b-00000000000"
 

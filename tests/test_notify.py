@@ -20,6 +20,8 @@ from aam_onboard.config import load_project
 from aam_onboard.errors import DeliveryError, GuardError
 from aam_onboard.running import FeedError, RunResult
 
+pytestmark = pytest.mark.one_engine
+
 Prepare = Callable[[Stage], Workspace]
 
 

@@ -11,6 +11,8 @@ from aam_onboard import receipts
 from aam_onboard.build import dbt_reporting
 from aam_onboard.config import load_project
 
+pytestmark = pytest.mark.one_engine
+
 Prepare = Callable[[Stage], Workspace]
 # Adobe's sample [inbound-receipt-message]: the counters do not add up
 SAMPLE = """Hello partner 12345,

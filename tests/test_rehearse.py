@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from conftest import Stage, Workspace
+
+pytestmark = pytest.mark.one_engine
 
 Prepare = Callable[[Stage], Workspace]
 STATE = ("deliveries", "delivery_files", "delivery_events", "user_ledger", "id_ledger")

@@ -4,8 +4,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from conftest import AWS, NO_CHECK, Bucket, Stage, Workspace
 from servers import ftp_server
+
+pytestmark = pytest.mark.one_engine
 
 Prepare = Callable[[Stage], Workspace]
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 
+import pytest
 from conftest import Stage, Workspace
+
+pytestmark = pytest.mark.one_engine
 
 Prepare = Callable[[Stage], Workspace]
 
