@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 import yaml
 from conftest import NO_CHECK, PROJECT, Stage, Workspace
 
 from aam_onboard.config import merge_vars
+
+pytestmark = pytest.mark.one_engine
 
 Prepare = Callable[[Stage], Workspace]
 

@@ -21,6 +21,8 @@ from aam_onboard.rules import Rule, Rules
 from aam_onboard.run import Place, find_place, located, opened
 from aam_onboard.running import Options, RunResult
 
+pytestmark = pytest.mark.one_engine
+
 NAMES = {
     "loyalty": "ftp_dpm_58342_1700000000.sync",
     "profile": "ftp_dpm_58344_58342_1700000000.overwrite",
