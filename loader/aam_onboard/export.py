@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from aam_onboard.check import FileReport
+    from aam_onboard.config import Project
     from aam_onboard.files import Part
 
 
@@ -86,15 +87,27 @@ def _file(run: Run, delivery: Delivery, part: Part, day: date, split: int | None
 
 def _file_name(run: Run, of: Batch | Delivery, timestamp: int, split: int | None) -> FileName:
     extension: Literal["gz", "gpg"] = "gpg" if run.encryption else "gz"
-    sync = run.project.vars.id_syncs.get(of.feed)
+    return file_name(run.project, of.feed, of.mode, timestamp, split, extension)
+
+
+def file_name(
+    project: Project,
+    feed: str,
+    mode: Literal["sync", "overwrite"],
+    timestamp: int,
+    split: int | None,
+    extension: Literal["gz", "gpg"],
+) -> FileName:
+    """The name of a file of a feed or ID sync; only files of a split delivery are numbered."""
+    sync = project.vars.id_syncs.get(feed)
     if sync:
         return IdSyncName(sync.prefix, tuple(sync.dpids), timestamp, split, extension)
-    feed = run.project.vars.feeds[of.feed]
+    settings = project.vars.feeds[feed]
     return InboundName(
-        dpid=feed.dpid,
+        dpid=settings.dpid,
         timestamp=timestamp,
-        mode=of.mode,
-        target_dpid=feed.target_dpid,
+        mode=mode,
+        target_dpid=settings.target_dpid,
         split=split,
         extension=extension,
     )

@@ -14,11 +14,10 @@ from aam_onboard import state, strays
 from aam_onboard.destinations import open_destination
 from aam_onboard.destinations.settings import DirectorySettings
 from aam_onboard.errors import ConfigError, GuardError
-from aam_onboard.export import made_files
-from aam_onboard.filenames import FileName, IdSyncName, InboundName
+from aam_onboard.export import file_name, made_files
 from aam_onboard.plan import FeedPlan, make_plan
 from aam_onboard.running import Options, Run
-from aam_onboard.state import Batch, Delivery
+from aam_onboard.state import delivery_of
 
 if TYPE_CHECKING:
     from aam_onboard.config import Project
@@ -79,7 +78,8 @@ def rehearse(warehouse: Warehouse, project: Project, destination: str, feeds: li
         inbox = folder / "inbox"
         inbox.mkdir()
         # long before what comes now, so that no two names are the same
-        timestamp = int(time.time()) - 10_000
+        now = int(time.time())
+        timestamp = now - 10_000
         for number, feed in enumerate(project.feed_names):
             lines = warehouse.stream(_delivered_lines(project, feed), [destination, feed])
             parts = write_parts(
@@ -89,7 +89,8 @@ def rehearse(warehouse: Warehouse, project: Project, destination: str, feeds: li
                 max_plain_bytes=limits.max_plain_bytes,
             )
             for split, part in enumerate(parts, start=1):
-                part.path.rename(inbox / str(_name_of(project, feed, timestamp + number, split)))
+                name = file_name(project, feed, "sync", timestamp + number, split, "gz")
+                part.path.rename(inbox / str(name))
         with create(folder / "sandbox") as store:
             fill(store.connection, settings, project.rules)
         with open_store(folder / "sandbox") as store:
@@ -97,7 +98,7 @@ def rehearse(warehouse: Warehouse, project: Project, destination: str, feeds: li
             _remember(store, "before")
             to_send = [plan for plan in plans if not plan.delivered and plan.batch.lines]
             for plan in to_send:
-                for made in made_files(run, _delivery_of(plan.batch)):
+                for made in made_files(run, delivery_of(plan.batch, now, "", plan.batch.built_at)):
                     Path(made.spool_path).rename(inbox / made.name)
             jobs = ingest(store, run.destination).jobs
             _remember(store, "after")
@@ -145,45 +146,6 @@ def _delivered_lines(project: Project, feed: str) -> str:
     return (
         f"select user_id || chr(9) || replace(signals, chr(31), ',') || chr(10) as line, 1 as lines from {delivered}"
         " where destination = $1 and feed = $2 and signals <> ''"
-    )
-
-
-def _name_of(project: Project, feed: str, timestamp: int, split: int) -> FileName:
-    dpids = project.dpids_of(feed)
-    sync = project.vars.id_syncs.get(feed)
-    if sync:
-        return IdSyncName(sync.prefix, tuple(dpids), timestamp, split, "gz")
-    return InboundName(
-        dpids[0], timestamp, "sync", dpids[1] if len(dpids) > 1 else None, split, extension="gz"
-    )
-
-
-def _delivery_of(batch: Batch) -> Delivery:
-    """The delivery that a batch would be; it is written down nowhere."""
-    now = batch.built_at
-    return Delivery(
-        delivery_id=f"{batch.feed}-rehearsal",
-        feed=batch.feed,
-        kind=batch.kind,
-        mode=batch.mode,
-        destination=batch.destination,
-        batch_id=batch.batch_id,
-        base_delivery_id=batch.base_delivery_id,
-        status="exporting",
-        reason=None,
-        forced=False,
-        uncertain=False,
-        file_timestamp=int(time.time()),
-        file_root="",
-        lines=batch.lines,
-        users=batch.users,
-        signals_added=batch.signals_added,
-        signals_removed=batch.signals_removed,
-        rejected=batch.rejected,
-        users_total=batch.users_total,
-        started_at=now,
-        changed_at=now,
-        holder="",
     )
 
 

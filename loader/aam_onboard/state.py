@@ -483,6 +483,34 @@ def opposite_users(warehouse: Warehouse, project: Project, earlier: Delivery, ba
     return int(rows[0]["n"])
 
 
+def delivery_of(batch: Batch, timestamp: int, file_root: str, began: datetime) -> Delivery:
+    """The delivery that a batch begins, which nobody holds yet and which is written down nowhere."""
+    return Delivery(
+        delivery_id=f"{batch.feed}-{timestamp}",
+        feed=batch.feed,
+        kind=batch.kind,
+        mode=batch.mode,
+        destination=batch.destination,
+        batch_id=batch.batch_id,
+        base_delivery_id=batch.base_delivery_id,
+        status="exporting",
+        reason=None,
+        forced=False,
+        uncertain=True,
+        file_timestamp=timestamp,
+        file_root=file_root,
+        lines=batch.lines,
+        users=batch.users,
+        signals_added=batch.signals_added,
+        signals_removed=batch.signals_removed,
+        rejected=batch.rejected,
+        users_total=batch.users_total,
+        started_at=began,
+        changed_at=began,
+        holder="",
+    )
+
+
 def begin(
     warehouse: Warehouse,
     project: Project,
@@ -500,28 +528,9 @@ def begin(
     """
     timestamp = _free_timestamp(warehouse, project, batch.feed, file_root)
     began = _after_all_others(warehouse, project)
-    delivery = Delivery(
-        delivery_id=f"{batch.feed}-{timestamp}",
-        feed=batch.feed,
-        kind=batch.kind,
-        mode=batch.mode,
-        destination=batch.destination,
-        batch_id=batch.batch_id,
-        base_delivery_id=batch.base_delivery_id,
-        status="exporting",
-        reason=None,
+    delivery = replace(
+        delivery_of(batch, timestamp, file_root(timestamp), began),
         forced=forced,
-        uncertain=True,
-        file_timestamp=timestamp,
-        file_root=file_root(timestamp),
-        lines=batch.lines,
-        users=batch.users,
-        signals_added=batch.signals_added,
-        signals_removed=batch.signals_removed,
-        rejected=batch.rejected,
-        users_total=batch.users_total,
-        started_at=began,
-        changed_at=began,
         holder=this_process(),
         id_type=project.vars.feeds[batch.feed].id_type if batch.kind == "data" else None,
         place=place,
