@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,12 +110,11 @@ def _with(place: Place, relations: Relations) -> Place:
 @contextmanager
 def looking(place: Place) -> Iterator[Warehouse]:
     """The warehouse, to look at and no longer than that: for a moment it is in the way of a dbt that starts."""
-    with beside_others(place.warehouse):
-        warehouse = open_warehouse(place.target, place.warehouse, read_only=True)
-        try:
-            yield warehouse
-        finally:
-            warehouse.close()
+    with (
+        beside_others(place.warehouse),
+        closing(open_warehouse(place.target, place.warehouse, read_only=True)) as warehouse,
+    ):
+        yield warehouse
 
 
 @contextmanager
@@ -124,12 +123,11 @@ def opened(place: Place, options: Options, story: history.Story | None = None) -
 
     Raises ConfigError or DeliveryError before anything is exported.
     """
-    with _proven_destination(place) as (destination, encryption):
-        warehouse = open_warehouse(place.target, place.warehouse)
-        try:
-            yield Run(place.project, warehouse, destination, place.destination, encryption, options, story)
-        finally:
-            warehouse.close()
+    with (
+        _proven_destination(place) as (destination, encryption),
+        closing(open_warehouse(place.target, place.warehouse)) as warehouse,
+    ):
+        yield Run(place.project, warehouse, destination, place.destination, encryption, options, story)
 
 
 def build_and_deliver(
@@ -206,8 +204,7 @@ def receive_alone(place: Place, names: list[str], options: Options, *, dry_run: 
         opened_sources(place.project, names, place.destination_name) as sources,
     ):
         _require_received_tables(place)
-        warehouse = open_warehouse(place.target, place.warehouse)
-        try:
+        with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
             if not dry_run:
                 history.begin(warehouse, place.project, story)
             result = receive(warehouse, place.project, sources, force=options.force, dry_run=dry_run)
@@ -215,8 +212,6 @@ def receive_alone(place: Place, names: list[str], options: Options, *, dry_run: 
             if not dry_run:
                 history.end(warehouse, place.project, story)
             return result
-        finally:
-            warehouse.close()
 
 
 def _require_received_tables(place: Place) -> None:
@@ -224,12 +219,9 @@ def _require_received_tables(place: Place) -> None:
 
     Raises ConfigError before anything is built.
     """
-    warehouse = open_warehouse(place.target, place.warehouse)
-    try:
+    with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
         state.require_build(warehouse, place.project)
         is_there = state.is_there(warehouse, place.project, "received_batches")
-    finally:
-        warehouse.close()
     if not is_there:
         dbt_state(place.project, place.target, place.warehouse.type)
 
@@ -364,11 +356,8 @@ def _is_built(place: Place) -> bool:
     if isinstance(place.warehouse, DuckDBSettings) and not Path(place.warehouse.path).is_file():
         return False
     place = located(place)
-    warehouse = open_warehouse(place.target, place.warehouse)
-    try:
+    with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
         return state.is_built(warehouse, place.project)
-    finally:
-        warehouse.close()
 
 
 def _receive(place: Place, options: Options) -> ReceiveResult:
@@ -380,11 +369,8 @@ def _receive(place: Place, options: Options) -> ReceiveResult:
         with opened_sources(place.project, names, place.destination_name) as sources:
             place = located(place)
             _require_received_tables(place)
-            warehouse = open_warehouse(place.target, place.warehouse)
-            try:
+            with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
                 return receive(warehouse, place.project, sources, force=options.force)
-            finally:
-                warehouse.close()
     except AamError as error:
         return ReceiveResult(errors=[error])
 
@@ -453,11 +439,8 @@ def _with_state_table(place: Place, name: str) -> Iterator[tuple[Warehouse, Proj
     with lock_feeds(place.target, place.warehouse, place.project.feed_names):
         if not has_table:
             dbt_state(place.project, place.target, place.warehouse.type)
-        warehouse = open_warehouse(place.target, place.warehouse)
-        try:
+        with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
             yield warehouse, place.project
-        finally:
-            warehouse.close()
 
 
 def ask_to_forget(place: Place, person: forget.Person) -> forget.Known:
