@@ -8,14 +8,10 @@
 {%- endmacro %}
 
 
-{# Whether an ID of a data source is one of a person who is to be forgotten. #}
+{# Whether an ID of a data source is one of a person who is to be forgotten; where has_forget_requests(). #}
 {% macro is_forgotten(user_id, dpid) -%}
-    {%- if aam_onboard.has_forget_requests() -%}
     {{ user_id }} in (
         select requests.user_id from {{ aam_onboard.state_relation('forget_requests') }} as requests
         where requests.dpid = {{ dpid }}
     )
-    {%- else -%}
-    false
-    {%- endif -%}
 {%- endmacro %}
