@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from aam_onboard.errors import ConfigError
+from aam_sandbox.logic import LogicParser
 
 if TYPE_CHECKING:
     import duckdb
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 _TOKEN = re.compile(
     r"\s*(?:(?P<sid>[0-9]{1,18})[Tt]?\b|(?P<word>AND|OR|NOT)\b|(?P<sign>[()]))", re.IGNORECASE
 )
-_DEEPEST = 100
 
 
 class SegmentRuleError(ConfigError):
@@ -41,71 +41,37 @@ def parse_segment_rule(rule: str) -> SegmentRule:
 
     Raises SegmentRuleError that points at the character that is wrong.
     """
-    return _Parser(rule).parsed()
+    parser = _Parser(rule)
+    condition = parser.parsed()
+    return SegmentRule(condition, tuple(parser.sids))
 
 
-class _Parser:
+class _Parser(LogicParser[str]):
+    token = _TOKEN
+
     def __init__(self, rule: str) -> None:
-        self._rule = rule
-        self._at = 0
-        self._depth = 0
-        self._sids: dict[int, None] = {}
-        self._next()
+        self.sids: dict[int, None] = {}
+        super().__init__(rule)
 
-    def parsed(self) -> SegmentRule:
-        condition = self._either()
-        if self._word:
-            self._wrong("AND, OR or the end stands there")
-        return SegmentRule(condition, tuple(self._sids))
+    def member(self) -> str:
+        if self.kind != "sid":
+            self.wrong("a trait ID, NOT or a parenthesis stands there")
+        sid = int(self.text)
+        self.next()
+        self.sids[sid] = None
+        return f"map_contains(traits, {sid})"
 
-    def _next(self) -> None:
-        found = _TOKEN.match(self._rule, self._at)
-        self._start = found.start(found.lastgroup or 0) if found else self._at
-        if found:
-            self._at = found.end()
-            self._word = found[found.lastgroup or 0].upper()
-        elif self._rule[self._at :].strip():
-            self._start += len(self._rule[self._at :]) - len(self._rule[self._at :].lstrip())
-            self._wrong("only trait IDs, AND, OR, NOT and parentheses stand in a segment's rule")
-        else:
-            self._word = ""
-            self._start = len(self._rule)
+    def negated(self, part: str) -> str:
+        return f"(not {part})"
 
-    def _either(self) -> str:
-        return self._joined("OR", lambda: self._joined("AND", self._one))
+    def joined(self, word: str, parts: Sequence[str]) -> str:
+        return f"({f' {word} '.join(parts)})"
 
-    def _joined(self, word: str, member: Callable[[], str]) -> str:
-        members = [member()]
-        while self._word == word:
-            self._next()
-            members.append(member())
-        return members[0] if len(members) == 1 else f"({f' {word.lower()} '.join(members)})"
+    def unread(self, rest: str) -> NoReturn:
+        self.wrong("only trait IDs, AND, OR, NOT and parentheses stand in a segment's rule")
 
-    def _one(self) -> str:
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            self._wrong(f"more than {_DEEPEST} levels of NOT and parentheses")
-        word = self._word
-        if word.isdigit():
-            self._next()
-            self._sids[int(word)] = None
-            condition = f"map_contains(traits, {int(word)})"
-        elif word == "NOT":
-            self._next()
-            condition = f"(not {self._one()})"
-        elif word == "(":
-            self._next()
-            condition = self._either()
-            if self._word != ")":
-                self._wrong("a closing parenthesis is missing")
-            self._next()
-        else:
-            self._wrong("a trait ID, NOT or a parenthesis stands there")
-        self._depth -= 1
-        return condition
-
-    def _wrong(self, what: str) -> NoReturn:
-        raise SegmentRuleError(f"segment rule `{self._rule}`, character {self._start + 1}: {what}")
+    def wrong(self, what: str) -> NoReturn:
+        raise SegmentRuleError(f"segment rule `{self.rule}`, character {self.start + 1}: {what}")
 
 
 # What visible_traits says of all, for the IDs of one data source and the traits that matter.

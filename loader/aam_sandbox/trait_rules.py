@@ -8,7 +8,7 @@ for a record if it holds for one of its signals. Keys and values are compared wi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from aam_onboard.errors import ConfigError
 from aam_onboard.reading import shown
+from aam_sandbox.logic import LogicParser
 
-_DEEPEST = 100
 _COMPARES = ("==", "!=", ">=", "<=", ">", "<")
 _WORDS = ("contains", "matcheswords", "startswith", "endswith", "matchesregex")
 # `=>` stands on the operators' page, `>=` in its samples
@@ -116,93 +116,45 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-class _Parser:
-    def __init__(self, rule: str) -> None:
-        self._rule = rule
-        self._at = 0
-        self._depth = 0
-        self._kind: str | None = None
-        self._next()
+class _Parser(LogicParser[_Part]):
+    token = _TOKEN
 
-    def parsed(self) -> _Part:
-        part = self._either()
-        if self._kind:
-            self._wrong("AND, OR or the end stands there")
-        return part
+    def negated(self, part: _Part) -> _Part:
+        return _Joined("not", (part,))
 
-    def _next(self) -> None:
-        found = _TOKEN.match(self._rule, self._at)
-        if found:
-            self._kind = found.lastgroup
-            self._start = found.start(found.lastgroup or 0)
-            self._text = found[found.lastgroup or 0]
-            self._at = found.end()
-        else:
-            rest = self._rule[self._at :]
-            self._start = len(self._rule) - len(rest.lstrip())
-            self._kind, self._text = None, ""
-            if rest.strip().startswith('"'):
-                self._wrong("a closing quote is missing")
-            if rest.strip():
-                self._wrong("no such operator; known are " + ", ".join((*_COMPARES, *_WORDS)))
+    def joined(self, word: str, parts: Sequence[_Part]) -> _Part:
+        return _Joined(word, tuple(parts))
 
-    def _is_word(self, *words: str) -> bool:
-        return self._kind == "word" and self._text.lower() in words
+    def unread(self, rest: str) -> NoReturn:
+        if rest.startswith('"'):
+            self.wrong("a closing quote is missing")
+        self.wrong("no such operator; known are " + ", ".join((*_COMPARES, *_WORDS)))
 
-    def _either(self) -> _Part:
-        return self._joined("or", lambda: self._joined("and", self._one))
-
-    def _joined(self, word: str, member: Callable[[], _Part]) -> _Part:
-        members = [member()]
-        while self._is_word(word):
-            self._next()
-            members.append(member())
-        return members[0] if len(members) == 1 else _Joined(word, tuple(members))
-
-    def _one(self) -> _Part:
-        self._depth += 1
-        if self._depth > _DEEPEST:
-            self._wrong(f"more than {_DEEPEST} levels of NOT and parentheses")
-        part: _Part
-        if self._is_word("not"):
-            self._next()
-            part = _Joined("not", (self._one(),))
-        elif self._kind == "sign" and self._text == "(":
-            self._next()
-            part = self._either()
-            if self._text != ")" or self._kind != "sign":
-                self._wrong("a closing parenthesis is missing")
-            self._next()
-        else:
-            part = self._comparison()
-        self._depth -= 1
-        return part
-
-    def _comparison(self) -> Comparison:
-        if self._kind not in ("word", "quoted") or self._is_word("and", "or"):
-            self._wrong("a key, NOT or a parenthesis stands there")
-        key = self._text.strip('"')
+    def member(self) -> _Part:
+        if self.kind not in ("word", "quoted") or self.is_word("and", "or"):
+            self.wrong("a key, NOT or a parenthesis stands there")
+        key = self.text.strip('"')
         if not _KEY.fullmatch(key):
-            self._wrong(f"key {shown(key)}: a key holds letters, digits, - and _, and a letter at least")
-        self._next()
-        operator = _SPELLINGS.get(self._text, self._text).lower()
-        if operator not in (*_COMPARES, *_WORDS) or self._kind == "quoted":
-            self._wrong("an operator stands there: " + ", ".join((*_COMPARES, *_WORDS)))
-        self._next()
-        if self._kind not in ("word", "quoted"):
-            self._wrong('a value stands there, such as 52 or "female"')
-        value = self._text.strip('"')
-        if self._kind == "word" and not _NUMBER.fullmatch(value):
-            self._wrong(f"value {shown(value)}: a text stands in quotes")
+            self.wrong(f"key {shown(key)}: a key holds letters, digits, - and _, and a letter at least")
+        self.next()
+        operator = _SPELLINGS.get(self.text, self.text).lower()
+        if operator not in (*_COMPARES, *_WORDS) or self.kind == "quoted":
+            self.wrong("an operator stands there: " + ", ".join((*_COMPARES, *_WORDS)))
+        self.next()
+        if self.kind not in ("word", "quoted"):
+            self.wrong('a value stands there, such as 52 or "female"')
+        value = self.text.strip('"')
+        if self.kind == "word" and not _NUMBER.fullmatch(value):
+            self.wrong(f"value {shown(value)}: a text stands in quotes")
         if operator in (">", "<", ">=", "<=") and not _NUMBER.fullmatch(value):
-            self._wrong(f"value {shown(value)}: {operator} compares numbers")
+            self.wrong(f"value {shown(value)}: {operator} compares numbers")
         if operator == "matchesregex":
             try:
                 pc.match_substring_regex(pa.scalar(""), value)  # by RE2, as DuckDB does
             except pa.ArrowInvalid as error:
-                self._wrong(f"no regular expression: {error}")
-        self._next()
+                self.wrong(f"no regular expression: {error}")
+        self.next()
         return Comparison(key, operator, value)
 
-    def _wrong(self, what: str) -> NoReturn:
-        raise TraitRuleError(f"trait rule `{shown(self._rule)}`, character {self._start + 1}: {what}")
+    def wrong(self, what: str) -> NoReturn:
+        raise TraitRuleError(f"trait rule `{shown(self.rule)}`, character {self.start + 1}: {what}")
