@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from aam_onboard.report.charts import KINDS, Series, Step
+from aam_onboard.report.charts import Series, Step
 from aam_onboard.report.figures import Figures, Row
 from aam_onboard.report.parts import (
     Mark,
     Meter,
     Section,
+    Table,
     TableRow,
     bars_over_time,
-    by_step,
     hours,
     listed,
     number,
-    of_all,
     row_of,
+    series_by,
+    sums,
     text,
     when,
 )
@@ -61,12 +65,7 @@ def reach(figures: Figures, project: Project) -> Section:
         caption = "Users out of reach, for the site spells their ID otherwise"
         section.tables.append(listed(caption, heads, rows, "id_mismatch_summary"))
     if figures.captures:
-        names = sorted({row["id_sync"] for row in figures.captures})
-        series = []
-        for place, name in enumerate(names):
-            rows_of = [row | {"feed": name} for row in figures.captures if row["id_sync"] == name]
-            captured = of_all(by_step(figures, rows_of, lambda row: row["captures"]))
-            series.append(Series(name, f"kind{min(place, KINDS)}", captured))
+        series = series_by(figures, figures.captures, "id_sync", "captures")
         section.pictures.append(bars_over_time(figures, series, f"IDs captured by {figures.step.word}"))
     return section
 
@@ -82,20 +81,8 @@ def traits(figures: Figures) -> Section:
     )
     of_traits = [row for row in figures.traits if row["signal_key"] in ("d_sid", "ic")]
     if of_traits:
-        most = max(row["users"] for row in of_traits)
-        rows = [
-            TableRow(
-                [
-                    text(row["trait_name"] or ("" if row["signal_key"] == "ic" else "not in the taxonomy")),
-                    text(row["signal_value"]), row["feed"], row["destination"],
-                    Meter(number(row["users"]), row["users"], most),
-                ],
-                row["feed"], row["destination"],
-            )
-            for row in of_traits
-        ]  # fmt: skip
         heads = ["Trait", "ID or code", "Feed", "Destination", "#Users"]
-        section.tables.append(listed("Traits by users", heads, rows, "report_traits"))
+        section.tables.append(_by_users("Traits by users", heads, of_traits, _trait_name))
     if figures.never_sent:
         rows = [
             TableRow([text(row["trait_name"]), text(row["signal_value"]), row["destination"]], None, row["destination"])
@@ -105,20 +92,28 @@ def traits(figures: Figures) -> Section:
         section.tables.append(listed(caption, ["Trait", "ID", "Destination"], rows, "report_traits"))
     of_keys = [row for row in figures.traits if row["signal_key"] not in ("d_sid", "ic")]
     if of_keys:
-        most = max(row["users"] for row in of_keys)
-        rows = [
-            TableRow(
-                [
-                    text(row["signal_key"]), text(row["signal_value"]), row["feed"], row["destination"],
-                    Meter(number(row["users"]), row["users"], most),
-                ],
-                row["feed"], row["destination"],
-            )
-            for row in of_keys
-        ]  # fmt: skip
         heads = ["Key", "Value", "Feed", "Destination", "#Users"]
-        section.tables.append(listed("Key-values by users", heads, rows, "report_traits"))
+        section.tables.append(_by_users("Key-values by users", heads, of_keys, itemgetter("signal_key")))
     return section
+
+
+def _trait_name(row: Row) -> str:
+    return row["trait_name"] or ("" if row["signal_key"] == "ic" else "not in the taxonomy")
+
+
+def _by_users(caption: str, heads: list[str], signals: list[Row], name: Callable[[Row], str]) -> Table:
+    most = max(row["users"] for row in signals)
+    rows = [
+        TableRow(
+            [
+                text(name(row)), text(row["signal_value"]), row["feed"], row["destination"],
+                Meter(number(row["users"]), row["users"], most),
+            ],
+            row["feed"], row["destination"],
+        )
+        for row in signals
+    ]  # fmt: skip
+    return listed(caption, heads, rows, "report_traits")
 
 
 def receipts(figures: Figures) -> Section:
@@ -132,19 +127,15 @@ def receipts(figures: Figures) -> Section:
     if not figures.receipts:
         return section
     counters = {
-        "stored": ("users", "stored_records"),
-        "no matching ID": ("kept", "no_matching_aam_id"),
-        "no trait realized": ("kind4", "no_trait_realized"),
-        "invalid or malformed": ("failed", ""),
+        "stored": ("users", ["stored_records"]),
+        "no matching ID": ("kept", ["no_matching_aam_id"]),
+        "no trait realized": ("kind4", ["no_trait_realized"]),
+        "invalid or malformed": ("failed", ["format_errors", "invalid_aam_id"]),
     }
-    series = []
-    for name, (colour, counter) in counters.items():
-        counted: dict[date, float] = {}
-        for row in figures.receipts:
-            start = figures.step.start(row["day"])
-            broken = (row["format_errors"] or 0) + (row["invalid_aam_id"] or 0)
-            counted[start] = counted.get(start, 0) + ((row[counter] or 0) if counter else broken)
-        series.append(Series(name, colour, counted))
+    series = [
+        Series(name, colour, sums(figures, figures.receipts, partial(_counted, counters=of)))
+        for name, (colour, of) in counters.items()
+    ]
     title = f"Records by {figures.step.word}, as Adobe's receipts count them"
     section.pictures.append(bars_over_time(figures, series, title))
     rows = [
@@ -188,14 +179,7 @@ def outbound(figures: Figures) -> Section:
         "No outbound file has been received; `aam receive` fetches them once `vars.outbound` says from where.",
     )
     if figures.outbound:
-        series = []
-        for place, name in enumerate(sorted({row["outbound"] for row in figures.outbound})):
-            counted: dict[date, float] = {}
-            for row in figures.outbound:
-                if row["outbound"] == name:
-                    start = figures.step.start(row["day"])
-                    counted[start] = counted.get(start, 0) + row["users"]
-            series.append(Series(name, f"kind{min(place, KINDS)}", counted))
+        series = series_by(figures, figures.outbound, "outbound", "users")
         title = f"Users in outbound files by {figures.step.word}"
         section.pictures.append(bars_over_time(figures, series, title))
         rows = [
@@ -235,6 +219,10 @@ GAP_HOURS = 48
 def _gap(row: Row) -> Mark | str:
     after = row["hours_after_last"]
     return Mark(hours(after), "warn") if after is not None and after > GAP_HOURS else hours(after)
+
+
+def _counted(row: Row, counters: Sequence[str]) -> float:
+    return sum(row[counter] or 0 for counter in counters)
 
 
 def _only_feed(row: Row) -> str | None:

@@ -6,10 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from aam_onboard.report import charts
-from aam_onboard.report.charts import Series
+from aam_onboard.report.charts import KINDS, Series
 from aam_onboard.report.figures import LISTED, Figures, Row
 from aam_onboard.report.headline import clipped, moment
 
@@ -119,13 +120,33 @@ class Section:
 ByStep = dict[tuple[str, str], dict[date, float]]
 
 
-def by_step(figures: Figures, rows: Iterable[Row], value: Callable[[Row], float]) -> ByStep:
+def sums(figures: Figures, rows: Iterable[Row], value: Callable[[Row], float]) -> dict[date, float]:
     """The sum of each step."""
-    found: ByStep = defaultdict(dict)
+    found: dict[date, float] = {}
     for row in rows:
-        start, of = figures.step.start(row["day"]), found[pair_of(row)]
-        of[start] = of.get(start, 0) + value(row)
+        start = figures.step.start(row["day"])
+        found[start] = found.get(start, 0) + value(row)
     return found
+
+
+def by_step(figures: Figures, rows: Iterable[Row], value: Callable[[Row], float]) -> ByStep:
+    """The sum of each step, by feed and destination."""
+    found: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        found[pair_of(row)].append(row)
+    return {pair: sums(figures, of_pair, value) for pair, of_pair in found.items()}
+
+
+def series_by(figures: Figures, rows: Sequence[Row], name: str, value: str) -> list[Series]:
+    """A series of sums for each name in a column."""
+    return [
+        Series(
+            one,
+            f"kind{min(place, KINDS)}",
+            sums(figures, (row for row in rows if row[name] == one), itemgetter(value)),
+        )
+        for place, one in enumerate(sorted({row[name] for row in rows}))
+    ]
 
 
 def last_of_step(figures: Figures, rows: Iterable[Row], name: str) -> ByStep:

@@ -31,6 +31,7 @@ from aam_onboard.report.parts import (
     row_of,
     seconds,
     status,
+    sums,
     text,
     total,
     when,
@@ -271,11 +272,8 @@ def runs(figures: Figures) -> Section:
         ("done", "users", ("good", "plain")), ("stopped by a guard", "kept", ("warn",)),
         ("not well", "failed", ("bad",)),
     ):  # fmt: skip
-        counted: dict[date, float] = defaultdict(float)
-        for run in figures.runs:
-            if tones.get(run["outcome"], "bad") in of:
-                counted[figures.step.start(run["day"])] += 1
-        if counted:
+        ended_so = [run for run in figures.runs if tones.get(run["outcome"], "bad") in of]
+        if counted := sums(figures, ended_so, lambda _: 1):
             series.append(Series(name, colour, counted))
     title = f"Runs by {figures.step.word} and how they ended"
     section.pictures.append(bars_over_time(figures, series, title))
