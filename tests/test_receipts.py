@@ -1,15 +1,20 @@
 """Mails of Audience Manager, read as they come and held against what was sent."""
 
+import json
 import mailbox
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
+import sandboxes
 from conftest import NO_CHECK, Stage, Workspace
 
 from aam_onboard import receipts
+from aam_onboard.api import Api
 from aam_onboard.build import dbt_reporting
-from aam_onboard.config import load_project
+from aam_onboard.config import ApiSettings, load_project
+from aam_onboard.relations import Relations
 
 pytestmark = pytest.mark.one_engine
 
@@ -175,3 +180,57 @@ def test_what_the_sandbox_writes_is_read(tmp_path: Path) -> None:
             one["name"] for one in job["files"]
         ]
         assert receipt.job_ended_at and receipt.job_ended_at.tzinfo
+
+
+def test_a_file_told_of_by_mail_and_by_the_api_has_one_receipt(tmp_path: Path) -> None:
+    from receiving.helpers import SCHEMA, make_warehouse, table_text
+    from test_sandbox_ingest import CROSS, World
+
+    world = World(tmp_path / "world")
+    world.said("a\td_sid=24\nb\td_sid=24,d_sid=26\nc\n")
+    world.said("a\td_unsid=24\n")
+    mails = read(world.folder / "receipts")
+    with sandboxes.serving(world.folder) as address, httpx.Client(timeout=30) as client:
+        settings = ApiSettings(scope="all", base_url=f"{address}/v1", token_url=f"{address}/ims/token/v3")
+        rows = Api(client, settings, "tests", "any").inbound_history(CROSS)
+    told = list(receipts.read_history(CROSS, [{**row, "ofAnotherVersion": [1]} for row in rows]))
+    for mail, one in zip(mails, told, strict=True):
+        assert mail.receipt and one.receipt
+        assert one.receipt.names == mail.receipt.names
+        assert {name: one.receipt.counters[name] for name in mail.receipt.counters} == mail.receipt.counters
+    (tmp_path / "dbt_project.yml").write_text("{name: shop, profile: shop}")
+    places = Relations({"aam_onboard.receipts": (SCHEMA, "receipts")})
+    project = load_project(tmp_path).model_copy(update={"relations": places})
+    warehouse = make_warehouse("duckdb", tmp_path, None)
+    try:
+        warehouse.execute(table_text("receipts"))
+        for readings, new in (([mails[0]], [1]), (told, [0, 1]), (mails, [0, 0]), (told, [0, 0])):
+            assert [one.is_new for one in receipts.keep(warehouse, project, readings)] == new
+        kept = warehouse.rows(f"select source, file_name, raw from {SCHEMA}.receipts order by job_ended_at")
+    finally:
+        warehouse.close()
+    assert [row["source"] for row in kept] == ["mail", "api"]
+    [row] = json.loads(kept[1]["raw"])  # as it came
+    assert (row["dataFileName"], row["ofAnotherVersion"]) == (kept[1]["file_name"], [1])
+
+
+def test_what_the_api_may_say_otherwise(caplog: pytest.LogCaptureFixture) -> None:
+    file, ended = {"dataFileName": "s3n://b/2026/ftp_dpm_58342_1.sync"}, {"endTime": 1795608001000}
+    found = receipts.read_history(
+        58342,
+        [
+            {**file, **ended, "Records Received": "7", "total-signals": -1, "storedRecords": None},
+            {**file, "startTime": 1795608000000, "recordsReceived": 7},
+            {**ended, "recordsReceived": 7},
+            {"jobId": 5, **file, **ended},
+            {"jobId": 5, "dataFileName": "b", **ended},
+        ],
+    )
+    first, running, nameless, two = found
+    assert first.receipt and first.receipt.counters == {"records_received": 7}
+    assert first.receipt.names == ["ftp_dpm_58342_1.sync"] and not first.warnings
+    assert (running.problem, nameless.problem) == (
+        "it has no endTime: the job has not ended",
+        "it has no dataFileName",
+    )
+    assert two.receipt and two.receipt.names == ["b", "ftp_dpm_58342_1.sync"]

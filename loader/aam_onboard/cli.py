@@ -427,33 +427,39 @@ def forget(
 @app.command()
 def receipts(
     files: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="FILE...",
+            metavar="[FILE...]",
             help="Mails (.eml, .txt), mailboxes (mbox, Maildir), folders; - for one on stdin.",
         ),
-    ],
+    ] = None,
+    api: Annotated[
+        bool, typer.Option("--api", help="Ask Audience Manager's API (vars.api), too or instead.")
+    ] = False,
     project_dir: ProjectDir = Path(),
     target: Target = None,
     variables: Vars = "{}",
     as_json: Json = False,
 ) -> None:
-    """Read the mails in which Audience Manager tells what it made of our files. Each receipt counts once.
+    """Read what Audience Manager tells of our files, by mail or by its API. Each receipt counts once.
 
     Example: aam receipts Mail/adobe.mbox
     """
     output.start_logging(output.LogFormat.text)
     from aam_onboard.run import find_place, keep_receipts
 
+    if not files and not api:
+        raise ConfigError("name mails to read, or say --api")
     place = find_place(project_dir, target, None, _variables(variables))
-    readings = keep_receipts(place, files)
+    readings = keep_receipts(place, files or [], ask_api=api)
     for reading in readings:
         if reading.receipt is None:
             logging.getLogger("aam").warning("%s", f"{reading.where}: {reading.problem}")
         for warning in reading.warnings:
             logging.getLogger("aam").warning("%s", warning)
     output.show_receipts(readings, as_json)
-    sys.exit(0 if any(reading.receipt for reading in readings) else 1)
+    # of the API, nothing new is no mistake
+    sys.exit(0 if any(reading.receipt for reading in readings) or not (files or readings) else 1)
 
 
 @app.command()

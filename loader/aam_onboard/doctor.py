@@ -20,6 +20,7 @@ from aam_onboard.encryption import prepare_encryption
 from aam_onboard.errors import AamError, ConfigError
 from aam_onboard.files import Part
 from aam_onboard.package import package_version, require_package
+from aam_onboard.reading import shown
 from aam_onboard.relations import Relations
 from aam_onboard.run import find_relations
 from aam_onboard.warehouse import Warehouse, beside_others, open_warehouse, quoted
@@ -66,6 +67,8 @@ def examine(root: Path, target: str | None, to: str | None, *, write: bool = Fal
         yield from _examine_destination(project, to, write)
         for name in project.vars.outbound:
             yield _find(f"outbound {name}", _outbound, project, name, to)
+        if project.vars.api is not None:
+            yield _find("API", _api, project)
 
 
 def _find(about: str, look: Callable[..., str], *arguments: object) -> Finding:
@@ -311,6 +314,24 @@ def _outbound(project: Project, name: str, to: str | None) -> str:
         )
     last = max(outbound, key=lambda one: one.name.made_at)
     return f"{len(outbound):,} files and control files there, the last made {last.name.made_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _api(project: Project) -> str:
+    """Whether Audience Manager's API lets us in, and knows the destinations that come back."""
+    from aam_onboard.api import UnknownToApiError, opened_api
+
+    with opened_api(project) as api:
+        assert api is not None  # noqa: S101  # or nobody asks
+        api.reach()
+        known = []
+        for name, settings in project.vars.outbound.items():
+            try:
+                found = api.destination(settings.destination_id)
+            except UnknownToApiError as error:
+                raise ConfigError(f"dbt_project.yml: vars.outbound.{name}.destination_id: {error}") from None
+            known.append(f"{settings.destination_id} ({shown(found.get('name', 'without a name'))})")
+    assert project.vars.api is not None  # noqa: S101
+    return f"{project.vars.api.base_url} lets us in, and knows destinations: {', '.join(known) or 'none asked for'}"
 
 
 def _encryption(settings: DestinationSettings) -> str:

@@ -698,6 +698,23 @@ def show_received(result: ReceiveResult, as_json: bool) -> None:
         say("Nothing new to receive.")
     for one in result.waiting:
         say(f"{one.root} waits for {one.waits_for}.")
+    if result.differences:
+        from aam_onboard.outbound.history import says_difference
+
+        table(
+            "Not as Audience Manager's API says",
+            ("outbound", "file", "sent (UTC)", "what"),
+            [
+                (
+                    one.outbound,
+                    one.name,
+                    f"{one.sent_at:%Y-%m-%d %H:%M}" if one.sent_at else "",
+                    says_difference(one),
+                )
+                for one in result.differences
+            ],
+            folds=("file",),
+        )
 
 
 def show_status(
@@ -751,6 +768,8 @@ def _show_received_status(received: Mapping[str, Received]) -> None:
         notes = [f"nothing for {', '.join(f'{at:%Y-%m-%d}' for at in one.gaps)}"] if one.gaps else []
         if last and last.status not in ("whole", "late"):
             notes.append("not proven whole" if last.status == "open" else "not whole")
+        if one.differences:
+            notes.append(f"files not as the API says: {len(one.differences):,}")
         made = f"{last.made_at:%Y-%m-%d %H:%M}" if last else "never"
         rows.append((name, last.mode if last else "", made, one.memberships, notes))
     columns = ("outbound", "last batch", "made (UTC)", "memberships", "note")

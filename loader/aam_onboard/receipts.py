@@ -1,4 +1,4 @@
-"""Receipts: the mails in which Audience Manager tells what it made of the files of a job [inbound-receipt-message].
+"""Receipts: what Audience Manager tells of the files of a job, by mail [inbound-receipt-message] or by its API.
 
 Counters are a job's, not a file's. They are read as they stand, and kept beside what was delivered; the models
 report_receipts and receipt_differences compare.
@@ -14,18 +14,20 @@ import json
 import mailbox
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.message import EmailMessage
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+from aam_onboard import api as apis
 from aam_onboard import filenames, state
 from aam_onboard.errors import AamError, ConfigError
 
 if TYPE_CHECKING:
+    from aam_onboard.api import Api
     from aam_onboard.config import Project
     from aam_onboard.warehouse import Warehouse
 
@@ -54,6 +56,12 @@ _LABELS = {label.lower(): column for column, label in (COUNTERS | _TIMES).items(
 _LINE = re.compile(r"^[\s>*·•-]*(.*?)[\s*]*$")
 _ADDRESS = re.compile(r"^<?((?:[a-z0-9+]+://)?\S+)>?$", re.IGNORECASE)
 _FILE = re.compile(r"^(?:[a-z0-9+]+://\S+|(?:ftp_dpm|adobe_id|c2c_id)_\S+)$", re.IGNORECASE)
+# No page shows the fields of the API's inbound history: a counter goes by the column's name or the mail's label.
+_FIELDS = {
+    re.sub("[^a-z]", "", name.lower()): column
+    for column, label in COUNTERS.items()
+    for name in (column, label)
+}
 # Of a mail, more than which no receipt is.
 _MOST_BYTES = 1_000_000
 
@@ -64,13 +72,20 @@ class NotAReceiptError(AamError):
 
 @dataclass(frozen=True)
 class Receipt:
-    """What one mail tells of a job. `files`: their addresses; times are UTC; a counter that is not there is absent."""
+    """What one mail tells of a job, or the API. `files`: their addresses, or names; times are UTC; a counter that is
+    not there is absent."""
 
     files: tuple[str, ...]
     counters: dict[str, int]
     job_started_at: datetime | None
     job_ended_at: datetime | None
     text: str
+    source: Literal["mail", "api"] = "mail"
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the files."""
+        return [address.rstrip("/").rpartition("/")[2] for address in self.files]
 
     @property
     def receipt_id(self) -> str:
@@ -90,7 +105,7 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one mail has come to. `warnings`: what is strange about a receipt."""
+    """What one mail, or a job of the API's, has come to. `warnings`: what is strange about a receipt."""
 
     where: str
     receipt: Receipt | None
@@ -235,29 +250,83 @@ def _without_tags(text: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", " ", text))
 
 
+def ask_all(api: Api, project: Project) -> Iterator[Reading]:
+    """Each job of the API's inbound history of our data sources. Raises as the API does."""
+    dpids = {dpid for feed in project.feed_names for dpid in project.dpids_of(feed)}
+    told: set[str] = set()
+    for dpid in sorted(dpid for dpid in dpids if project.rules.global_id_type(dpid) is None):
+        for reading in read_history(dpid, api.inbound_history(dpid)):
+            # a job is in the history of the data source of its IDs, and of its traits'
+            if reading.receipt is None or reading.receipt.receipt_id not in told:
+                yield reading
+            if reading.receipt:
+                told.add(reading.receipt.receipt_id)
+
+
+def read_history(dpid: int, rows: Iterable[Mapping[str, Any]]) -> Iterator[Reading]:
+    """The jobs of a data source's inbound history: a row tells of one file, and rows with a job's number are one's."""
+    jobs: dict[object, list[Mapping[str, Any]]] = {}
+    for place, row in enumerate(rows):
+        job = apis.whole(row, "jobID", "jobId")
+        jobs.setdefault(("row", place) if job is None else job, []).append(row)
+    for of_job in jobs.values():
+        names = [name for row in of_job if (name := apis.file_name(row))]
+        where = f"the API, data source {dpid}, {names[0] if names else 'a row'}"
+        times = apis.moment(of_job[0], "startTime"), apis.moment(of_job[0], "endTime")
+        if not names:
+            yield Reading(where, None, "it has no dataFileName")
+        elif times[1] is None:
+            yield Reading(where, None, "it has no endTime: the job has not ended")
+        else:
+            files = tuple(sorted(set(names)))
+            yield Reading(where, Receipt(files, _counters_of(of_job[0]), *times, apis.raw(of_job), "api"))
+
+
+def _counters_of(row: Mapping[str, Any]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in row:
+        column = _FIELDS.get(re.sub("[^a-z]", "", name.lower()))
+        count = apis.whole(row, name)
+        if column and count is not None:
+            found[column] = count
+    return found
+
+
 def keep(warehouse: Warehouse, project: Project, readings: Iterable[Reading]) -> list[Reading]:
-    """Write down the receipts that are not yet; each reading with whether it was new."""
+    """Write down the receipts that are not yet; each reading with whether it was new.
+
+    A file has one receipt, be it told of by mail, by the API, or both: what came first stays.
+    """
     receipts = state.table(project, "receipts")
-    known = {row["receipt_id"] for row in warehouse.rows(f"select distinct receipt_id from {receipts}")}
+    known: set[str] = set()
+    sources: dict[str, set[str]] = {}
+    for row in warehouse.rows(f"select receipt_id, file_name, source from {receipts}"):
+        known.add(row["receipt_id"])
+        sources.setdefault(row["file_name"], set()).add(row["source"])
     done: list[Reading] = []
     with warehouse.transaction():
         for reading in readings:
             receipt = reading.receipt
-            is_new = receipt is not None and receipt.receipt_id not in known
+            is_new = (
+                receipt is not None
+                and receipt.receipt_id not in known
+                and not any(sources.get(name, set()) - {receipt.source} for name in receipt.names)
+            )
             done.append(replace(reading, is_new=is_new))
             if receipt is None or not is_new:
                 continue
             known.add(receipt.receipt_id)
+            for name in receipt.names:
+                sources.setdefault(name, set()).add(receipt.source)
             job = {
                 "receipt_id": receipt.receipt_id,
-                "source": "mail",
+                "source": receipt.source,
                 "job_started_at": receipt.job_started_at,
                 "job_ended_at": receipt.job_ended_at,
                 "read_at": datetime.now(timezone.utc),
                 **receipt.counters,
             }
-            for place, address in enumerate(receipt.files):
-                name = address.rstrip("/").rpartition("/")[2]
+            for place, (address, name) in enumerate(zip(receipt.files, receipt.names, strict=True)):
                 file = {"file_name": name, "file_root": _root_of(name), "address": address}
                 # a job's counters and its text, once
                 told = {"raw": receipt.text[:_MOST_BYTES]} if not place else {}

@@ -11,11 +11,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aam_onboard import state
+from aam_onboard.api import Api, ApiError
 from aam_onboard.config import Outbound, Project
 from aam_onboard.destinations import Destination, load_destination, open_destination
 from aam_onboard.destinations.settings import ReceiveSettings
@@ -24,6 +25,7 @@ from aam_onboard.outbound import control as controls
 from aam_onboard.outbound import load as loading
 from aam_onboard.outbound.batches import Found, FoundBatch, gaps, group, waits_for
 from aam_onboard.outbound.control import Control, read_control
+from aam_onboard.outbound.history import Difference, differences_of, hold_against_api, says_differences
 from aam_onboard.outbound.ledger import Ledger, ReceivedBatch, ReceivedFile, now
 from aam_onboard.outbound.names import OutboundNameError, read_name
 from aam_onboard.outbound.unpack import prove, unpack
@@ -55,12 +57,16 @@ class Waiting:
 
 @dataclass
 class ReceiveResult:
-    """What was received, what waits, what is missing, and what stopped a file; the exit code is the gravest one's."""
+    """What was received, what waits, what is missing, and what stopped a file; the exit code is the gravest one's.
+
+    `differences`: what the API says otherwise, where it is asked.
+    """
 
     files: list[ReceivedFile] = field(default_factory=list)
     batches: list[ReceivedBatch] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     gaps: dict[str, list[datetime]] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
     other_files: int = 0
     dry_run: bool = False
     errors: list[AamError] = field(default_factory=list)
@@ -78,6 +84,7 @@ class ReceiveResult:
             "batches": [asdict(batch) for batch in self.batches],
             "waiting": [asdict(one) for one in self.waiting],
             "gaps": {name: [f"{at:%Y-%m-%d}" for at in missing] for name, missing in self.gaps.items()},
+            "differences": [asdict(one) for one in self.differences],
             "other_files": self.other_files,
             "errors": [str(error) for error in self.errors],
         }
@@ -146,20 +153,33 @@ def receive(
     *,
     force: bool = False,
     dry_run: bool = False,
+    api: Api | None = None,
 ) -> ReceiveResult:
     """Receive what is there and whole. An error stops its batch only, and is in the result.
 
-    `force`: past every guard · `dry_run`: say what would be received; only `.info` files are read.
+    `force`: past every guard · `dry_run`: say what would be received; only `.info` files are read · `api`: is asked
+    then what it has sent.
     """
+    began = now()
     result = ReceiveResult(dry_run=dry_run)
     spool = project.root / project.vars.spool_dir / warehouse.name / "received"
     shutil.rmtree(spool, ignore_errors=True)  # of a run that was killed
     spool.mkdir(parents=True, mode=0o700)
     try:
-        for source in sources:
-            _Receiver(warehouse, project, source, spool, result, force=force, dry_run=dry_run).receive()
+        receivers = [
+            _Receiver(warehouse, project, source, spool, result, force=force, dry_run=dry_run)
+            for source in sources
+        ]
+        for receiver in receivers:
+            receiver.receive()
     finally:
         shutil.rmtree(spool, ignore_errors=True)
+    if api is not None and not dry_run:
+        try:
+            for receiver in receivers:
+                receiver.ask(api, began)
+        except ApiError as error:  # it would answer no other question either
+            result.errors.append(error)
     return result
 
 
@@ -170,11 +190,13 @@ def missing_of(ledger: Ledger, settings: Outbound) -> list[datetime]:
 
 @dataclass(frozen=True)
 class Received:
-    """What has come back of one outbound destination: its last batch, memberships now, times without a batch."""
+    """What has come back of one outbound destination: its last batch, memberships now, times without a batch, and
+    what the API said otherwise when it was asked last."""
 
     last: ReceivedBatch | None
     memberships: int
     gaps: list[datetime]
+    differences: list[Difference]
 
     def to_json(self) -> dict[str, Any]:
         """The stable form for scripts."""
@@ -182,6 +204,7 @@ class Received:
             "last_batch": asdict(self.last) if self.last else None,
             "memberships": self.memberships,
             "gaps": [f"{at:%Y-%m-%d}" for at in self.gaps],
+            "differences": [asdict(one) for one in self.differences],
         }
 
 
@@ -194,7 +217,9 @@ def received_so_far(warehouse: Warehouse, project: Project) -> dict[str, Receive
         ledger = Ledger(warehouse, project, name)
         batches = sorted(ledger.batches().values(), key=lambda one: one.made_at)
         last = batches[-1] if batches else None
-        found[name] = Received(last, ledger.members() if batches else 0, missing_of(ledger, settings))
+        members = ledger.members() if batches else 0
+        differences = differences_of(warehouse, project, name)
+        found[name] = Received(last, members, missing_of(ledger, settings), differences)
     return found
 
 
@@ -217,6 +242,7 @@ class _Receiver:
         self._ledgers = {name: Ledger(warehouse, project, name) for name in source.outbound}
         self._files = {name: ledger.files() for name, ledger in self._ledgers.items()}
         self._batches = {name: ledger.batches() for name, ledger in self._ledgers.items()}
+        self._lying: set[str] | None = None  # names of files; None: they could not be listed
 
     def receive(self) -> None:
         try:
@@ -234,9 +260,28 @@ class _Receiver:
                 self._result.gaps[name] = missing
                 log.warning("%s", says_gaps(name, missing))
 
+    def ask(self, api: Api, began: datetime) -> None:
+        """Hold what was received against what the API says. Raises ApiError when it does not answer."""
+        if self._lying is None:
+            return
+        settled = timedelta(minutes=self._source.settings.settled_minutes)
+        for name, ledger in self._ledgers.items():
+            try:
+                found = hold_against_api(
+                    api, ledger, self._project, lying=self._lying, began=began, settled=settled
+                )
+            except ConfigError as error:
+                self._result.errors.append(ConfigError(f"outbound {name}: {error}"))
+                continue
+            self._result.differences += found
+            for warning in says_differences(name, found):
+                log.warning("%s", warning)
+
     def _listed(self) -> Iterator[Found]:
         settings = self._source.settings
-        for stored in self._source.destination.list(settings.prefix):
+        stored_files = list(self._source.destination.list(settings.prefix))
+        self._lying = {stored.key.rpartition("/")[2] for stored in stored_files}
+        for stored in stored_files:
             if settings.after == "move" and stored.key.startswith(settings.move_to):
                 continue
             try:

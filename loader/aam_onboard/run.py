@@ -194,6 +194,7 @@ def _received(place: Place, options: Options, story: history.Story) -> RunResult
 
 def receive_alone(place: Place, names: list[str], options: Options, *, dry_run: bool) -> ReceiveResult:
     """`aam receive`: under the locks of these entries of vars.outbound. Raises LockedError and ConfigError."""
+    from aam_onboard.api import opened_api
     from aam_onboard.receive import opened_sources, receive
 
     place = located(place)
@@ -202,12 +203,13 @@ def receive_alone(place: Place, names: list[str], options: Options, *, dry_run: 
         lock_feeds(place.target, place.warehouse, locks),
         _written_down(place, locks, options, is_said=not dry_run) as story,
         opened_sources(place.project, names, place.destination_name) as sources,
+        opened_api(place.project) as api,
     ):
         _require_received_tables(place)
         with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
             if not dry_run:
                 history.begin(warehouse, place.project, story)
-            result = receive(warehouse, place.project, sources, force=options.force, dry_run=dry_run)
+            result = receive(warehouse, place.project, sources, force=options.force, dry_run=dry_run, api=api)
             story.end(RunResult(errors=result.errors, received=result))
             if not dry_run:
                 history.end(warehouse, place.project, story)
@@ -221,7 +223,11 @@ def _require_received_tables(place: Place) -> None:
     """
     with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
         state.require_build(warehouse, place.project)
-        is_there = state.is_there(warehouse, place.project, "received_batches")
+        is_there = all(
+            # the second came with a later version
+            state.is_there(warehouse, place.project, name)
+            for name in ("received_batches", "outbound_history")
+        )
     if not is_there:
         dbt_state(place.project, place.target, place.warehouse.type)
 
@@ -362,15 +368,19 @@ def _is_built(place: Place) -> bool:
 
 def _receive(place: Place, options: Options) -> ReceiveResult:
     """What came back; an error stops no delivery, and is in the result."""
+    from aam_onboard.api import opened_api
     from aam_onboard.receive import ReceiveResult, opened_sources, receive, select_outbound
 
     try:
         names = select_outbound(place.project, None)
-        with opened_sources(place.project, names, place.destination_name) as sources:
+        with (
+            opened_sources(place.project, names, place.destination_name) as sources,
+            opened_api(place.project) as api,
+        ):
             place = located(place)
             _require_received_tables(place)
             with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
-                return receive(warehouse, place.project, sources, force=options.force)
+                return receive(warehouse, place.project, sources, force=options.force, api=api)
     except AamError as error:
         return ReceiveResult(errors=[error])
 
@@ -422,9 +432,18 @@ def rename(place: Place, old: str, new: str) -> strays.Stray:
         return strays.rename(run.warehouse, place.project, old, new)
 
 
-def keep_receipts(place: Place, paths: Sequence[str]) -> list[receipts.Reading]:
-    """`aam receipts`: read mails and write the receipts among them down. Raises ConfigError."""
+def keep_receipts(place: Place, paths: Sequence[str], *, ask_api: bool) -> list[receipts.Reading]:
+    """`aam receipts`: read mails, ask the API, and write the receipts among them down. Raises ConfigError, ApiError."""
+    from aam_onboard.api import opened_api
+
     readings = list(receipts.read_all(paths))  # before anything is locked: standard input may take its time
+    if ask_api:
+        with opened_api(place.project) as api:
+            if api is None:
+                raise ConfigError(
+                    "dbt_project.yml: vars.api is missing: it says how to ask Audience Manager's API"
+                )
+            readings += receipts.ask_all(api, place.project)
     with _with_state_table(place, "receipts") as (warehouse, project):
         return receipts.keep(warehouse, project, readings)
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, Field, TypeAdapter
 from pydantic_core import PydanticUndefined
 
-from aam_onboard.config import DataSource, Feed, Guards, IdSync, JsonKeys, Outbound, Vars
+from aam_onboard.config import ApiSettings, DataSource, Feed, Guards, IdSync, JsonKeys, Outbound, Vars
 from aam_onboard.destinations import DestinationSettings
 from aam_onboard.package import NAME, package_settings
 from aam_onboard.reading import Settings
@@ -138,6 +138,7 @@ def _page(defaults: dict[str, Any]) -> Iterator[str]:
         ("A data source: data_sources.<DPID>", DataSource, {}),
         ("An outbound destination: outbound.<name>", Outbound, {}),
         ("The keys of a line of JSON: outbound.<name>.json_keys", JsonKeys, {}),
+        ("The REST API: api", ApiSettings, {}),
         ("The pixels of a model: id_sync_pixels.<model>", IdSyncPixel, {}),
         ("limits", Limits, defaults["limits"]),
         ("An ID type: id_types.<name>", IdType, {}),

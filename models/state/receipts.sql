@@ -1,7 +1,7 @@
 {{ config(materialized='state_table', schema=var('aam_state_schema')) }}
 -- depends_on: {{ ref('state_versions') }}
 receipt_id text not null, -- of one job of Audience Manager
-source text not null, -- mail
+source text not null, -- mail | api
 file_name text not null,
 file_root text, -- as in deliveries; null: no name of a file that we could have sent
 address text not null, -- the file, as the receipt has it

@@ -16,12 +16,14 @@ from conftest import PROJECT, Engine
 
 from aam_onboard.config import DuckDBSettings, PostgresSettings, Project, load_project
 from aam_onboard.destinations import open_destination, parse_destination
-from aam_onboard.outbound.ledger import TABLES
+from aam_onboard.outbound.history import TABLE as HISTORY
+from aam_onboard.outbound.ledger import TABLES as LEDGER
 from aam_onboard.receive import ReceiveResult, Source, receive
 from aam_onboard.relations import Relations
 from aam_onboard.warehouse import Warehouse, open_warehouse
 
 SCHEMA = "aam_state"
+TABLES = (*LEDGER, HISTORY)
 START = 1_700_000_000_123  # 2023-11-14 22:13:20 UTC
 DAY = 86_400_000
 UUIDS = [f"{number:038d}" for number in range(1, 40)]

@@ -12,12 +12,23 @@ from aam_onboard.config.profile import (
     load_warehouse,
 )
 from aam_onboard.config.project import Project, find_project, load_project, package_rules
-from aam_onboard.config.vars import DataSource, Feed, Guards, IdSync, JsonKeys, Outbound, Vars, merge_vars
+from aam_onboard.config.vars import (
+    ApiSettings,
+    DataSource,
+    Feed,
+    Guards,
+    IdSync,
+    JsonKeys,
+    Outbound,
+    Vars,
+    merge_vars,
+)
 from aam_onboard.package import PROJECT_FILE
 
 __all__ = [
     "PROFILES_FILE",
     "PROJECT_FILE",
+    "ApiSettings",
     "DataSource",
     "DuckDBSettings",
     "Feed",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -175,6 +176,49 @@ class Outbound(Settings):
         return next((one for one in (self.ids_of, self.master_dpid) if one is not None), 0)
 
 
+class ApiSettings(Settings):
+    """Audience Manager's REST API; its credentials are secrets, and stand in the environment."""
+
+    scope: Text = Field(
+        description="of the server-to-server credentials, as the Adobe Developer Console shows it, commas between"
+    )
+    base_url: Text = Field(
+        default="https://aam.adobe.io/v1",
+        description="where the API is; `https://aam-beta.adobe.io/v1` is beta",
+    )
+    token_url: Text = Field(
+        default="https://ims-na1.adobelogin.com/ims/token/v3", description="where Adobe gives tokens out"
+    )
+    org_id: Text | None = Field(
+        default=None,
+        description="your organization's ID (`…@AdobeOrg`), sent as `x-gw-ims-org-id` where Adobe wants it",
+    )
+
+    @field_validator("base_url", "token_url")
+    @classmethod
+    def _is_safe(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError("is no URL") from None
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("holds more than scheme, host and path; credentials stand in the environment")
+        is_here = host in ("localhost", "127.0.0.1", "::1")
+        if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_here)):
+            raise ValueError(
+                "is no https URL (http is for this machine alone), and would get secrets of yours"
+            )
+        return value
+
+    @field_validator("org_id")
+    @classmethod
+    def _is_header(cls, value: str | None) -> str | None:
+        if value is not None and not value.isascii():
+            raise ValueError("is no ID of an organization")
+        return value
+
+
 class DataSource(Settings):
     """A data source as Audience Manager lists it."""
 
@@ -199,6 +243,11 @@ class Vars(Rules):
     outbound: dict[str, Outbound] = Field(
         default={},
         description="destinations of Audience Manager's whose outbound files come back, by names of yours",
+    )
+    api: ApiSettings | None = Field(
+        default=None,
+        description="Audience Manager's REST API: what it says of files is held against what we know; credentials in"
+        " `AAM_API_CLIENT_ID` and `AAM_API_CLIENT_SECRET`",
     )
     retired: dict[str, Feed] = Field(default={}, description="`aam retire` passes the feed, as it was sent")
     guards: Guards = Field(default=Guards(), description="limits past which a delivery stops and asks")
