@@ -9,7 +9,7 @@ STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar --processes 2
 
 # the demo's outbound destination: in a project of yours, vars of dbt_project.yml
 BACK := --vars '{outbound: {e_mail_tool: {destination_id: 4411, master_dpid: 58342, output: back, separator: space}}}'
-CUSTOMERS := select token as segment, count(*) as customers from {{ ref('aam_onboard', 'customer_segments') }} group by token order by token
+CUSTOMERS := select segment_name as segment, count(*) as customers from {{ ref('aam_onboard', 'customer_segments') }} group by segment_name order by segment_name
 
 .PHONY: demo test soak lint format docs bench clean
 
