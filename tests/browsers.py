@@ -4,7 +4,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
@@ -69,3 +71,21 @@ def shown_in(browser: Chrome, scheme: str, width: int = 1200) -> Iterator[None]:
         yield
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def barriers(browser: Chrome) -> list[str]:
+    """What axe-core finds serious or worse in the page that is shown, an element each."""
+    # of this package, what is wanted is the script that it brings along
+    browser.execute_script((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+    found: dict[str, Any] = browser.execute_async_script(
+        "const done = arguments[0];"
+        " axe.run(document, {resultTypes: ['violations']}).then(done, error => done({error: String(error)}))"
+    )
+    assert "error" not in found, found
+    assert len(found["passes"]) > 20
+    return [
+        f"{one['id']} ({one['impact']}): {node['html'][:200]}"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]

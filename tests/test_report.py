@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from browsers import CONTRASTS, complaints, headless, needs_chromium, shown_in
+import sandboxes
+from browsers import CONTRASTS, barriers, complaints, headless, needs_chromium, shown_in
 from conftest import DEMO, Stage, Workspace
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
@@ -25,6 +26,8 @@ from aam_onboard.report.figures import Figures
 from aam_onboard.report.headline import headline
 from aam_onboard.report.page import render
 from aam_onboard.run import find_place
+from aam_sandbox.export import export, put_into
+from aam_sandbox.store import open_store
 
 SCRIPT = "</script></title><script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
 SOMEBODY = "somebody@example.com"
@@ -99,6 +102,63 @@ def delivered(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     )
     history(workspace, 14, 2)
     workspace.sql(failed, markup, sample)
+    workspace.ok("report", "--out", "page.html")
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def received(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A project that outbound files of the sandbox came back to for ten days: of one day none was sent, of another one
+    it never came."""
+    workspace: Workspace = request.getfixturevalue("duckdb_stages").copy(
+        "delivered", tmp_path_factory.mktemp("received") / "project"
+    )
+    workspace.ok("sandbox", "init")
+    shutil.copytree(workspace.root / "out", workspace.root / "inbox")
+    workspace.ok("sandbox", "ingest", "--from", "inbox")
+    sandbox = workspace.root / ".aam" / "sandbox"
+    with open_store(sandbox) as store:
+        store.connection.execute("create table everything as from profile_traits")
+        for ago in range(10, -1, -1):
+            store.connection.execute(
+                "create or replace table profile_traits as"
+                f" from everything where (hash(user_id) + {ago}) % 9 <> 0"
+            )
+            if ago == 4:
+                continue
+            at = NOW - timedelta(days=ago, minutes=5)
+            mode: Any = "full" if ago in (10, 3) else "iter"
+            export(store, 4411, mode, put_into(sandbox / "outbound"), at=at)
+            store.connection.execute(
+                "update exports set started_at = $1, ended_at = $1"
+                " where export_id = (select max(export_id) from exports)",
+                [at.replace(tzinfo=None)],
+            )
+    lost = [path for path in sorted((sandbox / "outbound").iterdir()) if "_iter_" in path.name][-4:-2]
+    for path in lost:
+        path.unlink()
+    outbound = {
+        "destination_id": 4411,
+        "master_dpid": 58342,
+        "output": "back",
+        "separator": "space",
+        "max_shrink": 1,
+    }
+    with sandboxes.serving(sandbox) as address:
+        api = {"scope": "openid", "base_url": f"{address}/v1", "token_url": f"{address}/ims/token/v3"}
+        workspace.vars(lambda found: found.update(outbound={"e_mail_tool": outbound}, api=api))
+        for kept in (workspace.root / ".aam" / "relations").iterdir():  # other vars, other models
+            kept.unlink()
+        workspace.environment |= {"AAM_API_CLIENT_ID": "tests", "AAM_API_CLIENT_SECRET": "any"}
+        workspace.ok("receive")
+        workspace.ok("receipts", "--api", ".aam/sandbox/receipts")
+    [(schema,)] = workspace.sql(
+        "select table_schema from information_schema.tables where table_name = 'traits'"
+    )
+    workspace.sql(
+        f"alter table {schema}.traits add column trait_rule text",  # a taxonomy with rules
+        f'update {schema}.traits set trait_rule = $$NOT City == "Denver" OR ic == "x"$$ where trait_id = \'9180101\'',
+    )
     workspace.ok("report", "--out", "page.html")
     return workspace
 
@@ -234,6 +294,51 @@ def test_it_is_legible_on_a_desk_and_on_a_telephone(
             found = page.execute_script(CONTRASTS)
             assert len(found) > 200
             assert [pair for pair in found if pair[0] < 4.5] == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_bars_anybody_from_it(
+    browser: Chrome, delivered: Workspace, received: Workspace, scheme: str
+) -> None:
+    with shown_in(browser, scheme):
+        for project in (delivered, received):
+            assert barriers(opened(browser, project)) == []
+
+
+@needs_chromium
+def test_what_came_back_is_shown(browser: Chrome, received: Workspace) -> None:
+    page = opened(browser, received)
+    batches = rows_of(page, "Batches received")
+    assert len(batches) == 9
+    sizes = received.sql(
+        "select segment_name, token, users from reporting.report_segments order by users desc"
+    )
+    assert [
+        (row[0], row[1], row[4].split()[-1]) for row in rows_of(page, "Segments and traits by users")
+    ] == [(name, token, str(users)) for name, token, users in sizes]
+    assert {name for name, _, _ in sizes} == {"Gold of the West", "To win back"}
+    [(lost,)] = received.sql("select name from reporting.outbound_differences")
+    [row] = rows_of(page, "Files not as Audience Manager says")
+    assert (row[1], row[3]) == (lost, "never came")
+    marked = page.find_elements(
+        By.XPATH, "//table[caption[. = 'Batches received']]//*[contains(@class, 'warn')]"
+    )
+    assert [mark.text for mark in marked] == ["48.0 h", "48.0 h"]
+    needs = [need.text for need in page.find_elements(By.CSS_SELECTOR, "a[href='#outbound']")]
+    day = NOW - timedelta(days=1, minutes=5)
+    assert (
+        f"No outbound batch of e_mail_tool came for {day.day} {day:%b}" in needs
+    )  # a full healed the other one
+    assert "1 outbound file is not as Audience Manager says" in needs
+    keys = received.sql(
+        "select distinct signal_key from reporting.report_traits where signal_key not in ('d_sid', 'ic', 'city')"
+    )
+    assert (
+        {row[2] for row in rows_of(page, "Keys that no trait rule names")}
+        == {key for (key,) in keys}
+        != set()
+    )
 
 
 def test_what_was_mended_is_no_longer_kept_back(delivered: Workspace) -> None:

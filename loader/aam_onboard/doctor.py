@@ -224,14 +224,8 @@ def _state(project: Project, warehouse: Warehouse | None) -> str:
     return f"version {found}, as the command's"
 
 
-def _place_of(project: Project, name: str) -> tuple[str, str] | None:
-    """Schema and table of a model of whichever package."""
-    places = project.relations.places
-    return next((place for full, place in places.items() if full.partition(".")[2] == name), None)
-
-
 def _model(project: Project, warehouse: Warehouse | None, name: str, columns: Sequence[str]) -> str:
-    place = _place_of(project, name)
+    place = project.relations.of_any_package(name)
     if place is None:
         raise ConfigError(f"dbt knows no model {name}: write models/feeds/{name}.sql, or remove the feed")
     there = _columns(warehouse, place)
@@ -244,7 +238,7 @@ def _model(project: Project, warehouse: Warehouse | None, name: str, columns: Se
 
 
 def _taxonomy(project: Project, warehouse: Warehouse | None) -> str:
-    place = _place_of(project, "traits")
+    place = project.relations.of_any_package("traits")
     if place is None:
         raise ConfigError("dbt knows no seed traits: put your traits into seeds/traits.csv")
     _columns(warehouse, place)

@@ -35,6 +35,10 @@ class Relations:
         """Schema and table of a model; None where dbt knows none, or it is switched off."""
         return self.places.get(f"{package}.{name}")
 
+    def of_any_package(self, name: str) -> tuple[str, str] | None:
+        """The same of whichever package."""
+        return next((place for full, place in self.places.items() if full.partition(".")[2] == name), None)
+
     def place(self, name: str, package: str = PACKAGE) -> tuple[str, str]:
         """The same of a model that must be there. Raises ConfigError."""
         found = self.find(name, package)

@@ -65,21 +65,7 @@ of_customers as (
 ),
 
 names as (
-    select
-        'trait' as kind,
-        cast(trait_id as {{ dbt.type_string() }}) as token,
-        max(trait_name) as name
-    from {{ own_model('traits') }}
-    group by trait_id
-    {%- if var('segment_taxonomy', none) %}
-    union all
-    select
-        'segment' as kind,
-        cast(segment_id as {{ dbt.type_string() }}) as token,
-        max(segment_name) as name
-    from {{ own_model(var('segment_taxonomy')) }}
-    group by segment_id
-    {%- endif %}
+    {{ segment_names() }}
 ),
 
 once as (

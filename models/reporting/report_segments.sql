@@ -9,7 +9,7 @@ received_files as (
     select * from {{ ref('received_files') }}
 ),
 
-final as (
+sizes as (
     select
         received_files.outbound,
         received_files.destination_id,
@@ -19,6 +19,22 @@ final as (
     from memberships
     inner join received_files on memberships.last_file = received_files.file_id
     group by received_files.outbound, received_files.destination_id, memberships.token, memberships.is_trait
+),
+
+names as (
+    {{ segment_names() }}
+),
+
+final as (
+    select
+        sizes.outbound,
+        sizes.destination_id,
+        sizes.token,
+        sizes.is_trait,
+        sizes.users,
+        names.name as segment_name
+    from sizes
+    left join names on sizes.token = names.token and sizes.is_trait = (names.kind = 'trait')
 )
 
 select * from final

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Protocol
 
 from aam_onboard.destinations import Stored
 from aam_onboard.destinations.settings import ReceiveSettings
 from aam_onboard.outbound.control import Control
-from aam_onboard.outbound.ledger import ReceivedBatch, ReceivedFile
+from aam_onboard.outbound.ledger import ReceivedFile
 from aam_onboard.outbound.names import Mode, OutboundName, batch_of_info
 
 # How much later than usual a batch may come [reporting-file-transfer-timeframe].
@@ -105,7 +106,18 @@ def waits_for(
     return "", False
 
 
-def gaps(batches: Sequence[ReceivedBatch], every_hours: float, now: datetime) -> list[datetime]:
+class Made(Protocol):
+    """What gaps are told by of a batch."""
+
+    @property
+    def mode(self) -> str: ...  # noqa: D102
+    @property
+    def status(self) -> str: ...  # noqa: D102
+    @property
+    def made_at(self) -> datetime: ...  # noqa: D102
+
+
+def gaps(batches: Sequence[Made], every_hours: float, now: datetime) -> list[datetime]:
     """Times at which a batch should have been made and was not, since the last whole full, which heals all before it.
 
     A batch may come late, and the next one with it on the same day: two make good for a day without.

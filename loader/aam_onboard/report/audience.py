@@ -94,6 +94,14 @@ def traits(figures: Figures) -> Section:
     if of_keys:
         heads = ["Key", "Value", "Feed", "Destination", "#Users"]
         section.tables.append(_by_users("Key-values by users", heads, of_keys, itemgetter("signal_key")))
+    if figures.unused_keys:
+        rows = [
+            row_of(row, text(row["signal_key"]), number(row["n_values"]), number(row["users"]))
+            for row in figures.unused_keys
+        ]
+        caption = "Keys that no trait rule names"
+        heads = ["Feed", "Destination", "Key", "#Values", "#Users of the largest"]
+        section.tables.append(listed(caption, heads, rows, "report_traits"))
     return section
 
 
@@ -170,7 +178,7 @@ def receipts(figures: Figures) -> Section:
     return section
 
 
-def outbound(figures: Figures) -> Section:
+def outbound(figures: Figures, project: Project) -> Section:
     """What came back."""
     section = Section(
         "outbound",
@@ -185,7 +193,7 @@ def outbound(figures: Figures) -> Section:
         rows = [
             TableRow(
                 [
-                    text(row["outbound"]), when(row["made_at"]), row["mode"], text(row["status"]), _gap(row),
+                    text(row["outbound"]), when(row["made_at"]), row["mode"], text(row["status"]), _gap(row, project),
                     number(row["received_files"]), number(row["users"]), number(row["memberships"]),
                     number(row["removals"]), number(row["rejected"]),
                 ]
@@ -198,27 +206,43 @@ def outbound(figures: Figures) -> Section:
         section.tables.append(listed("Batches received", heads, rows, "report_outbound", 60))
     if figures.segments:
         most = max(row["users"] for row in figures.segments)
+        has_names = any(row["segment_name"] for row in figures.segments)
         rows = [
             TableRow(
                 [
-                    text(row["token"]), "trait" if row["is_trait"] else "segment", text(row["outbound"]),
-                    Meter(number(row["users"]), row["users"], most),
+                    *([text(row["segment_name"] or "not in the taxonomy")] if has_names else []),
+                    text(row["token"]), "trait" if row["is_trait"] else "segment",
+                    text(row["outbound"]), Meter(number(row["users"]), row["users"], most),
                 ]
             )
             for row in figures.segments
         ]  # fmt: skip
-        heads = ["Segment or trait", "Kind", "From", "#Users"]
+        heads = [*(["Segment or trait"] if has_names else []), "ID or alias", "Kind", "From", "#Users"]
         section.tables.append(listed("Segments and traits by users", heads, rows, "report_segments"))
+    if figures.outbound_differences:
+        rows = [
+            TableRow(
+                [
+                    text(row["outbound"]), text(row["name"]), when(row["sent_at"]), text(_KINDS[row["kind"]]),
+                    number(row["theirs"]), number(row["ours"]),
+                ]
+            )
+            for row in figures.outbound_differences
+        ]  # fmt: skip
+        heads = ["From", "File", "Sent", "What differs", "#Records sent", "#Came"]
+        caption = "Files not as Audience Manager says"
+        section.tables.append(listed(caption, heads, rows, "outbound_differences"))
     return section
 
 
-# A batch a day comes; one more than a day late leaves a hole.
-GAP_HOURS = 48
+_KINDS = {"never_came": "never came", "not_sent": "could not be delivered", "records": "other records"}
 
 
-def _gap(row: Row) -> Mark | str:
-    after = row["hours_after_last"]
-    return Mark(hours(after), "warn") if after is not None and after > GAP_HOURS else hours(after)
+def _gap(row: Row, project: Project) -> Mark | str:
+    """The time since the batch before, marked where one or more are missing in between."""
+    after, settings = row["hours_after_last"], project.vars.outbound.get(row["outbound"])
+    is_gap = after is not None and settings is not None and after >= 1.5 * settings.every_hours
+    return Mark(hours(after), "warn") if is_gap else hours(after)
 
 
 def _counted(row: Row, counters: Sequence[str]) -> float:

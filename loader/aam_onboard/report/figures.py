@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from aam_onboard.errors import ConfigError
 from aam_onboard.report.charts import Step
 from aam_onboard.state import is_there, require_build, table
+from aam_onboard.warehouse import quoted
 
 if TYPE_CHECKING:
     from aam_onboard.config import Project
@@ -29,7 +31,7 @@ class Figures:
     signals_removed, and of the last one rejected and users_total. `last`: the last delivery of each feed and
     destination, whatever became of it. `waiting`: deliveries with files that nobody has picked up. `rejected`: by step
     and reason, of all feeds; `kept_back`: those of today by feed; `kept_back_before`: the sums of some days before.
-    `samples`: None where none are wanted.
+    `samples`: None where none are wanted. `unused_keys`: of key-values, where the taxonomy has rules and none names it.
     """
 
     now: datetime
@@ -55,6 +57,8 @@ class Figures:
     runs: list[Row]
     outbound: list[Row]
     segments: list[Row]
+    outbound_differences: list[Row]
+    unused_keys: list[Row]
 
     @property
     def first(self) -> date:
@@ -104,7 +108,35 @@ def read_figures(
         runs=ask.rows("report_runs", _RUNS),
         outbound=ask.rows("report_outbound", _OUTBOUND),
         segments=ask.rows("report_segments", _SEGMENTS),
+        outbound_differences=ask.rows("outbound_differences", _OUTBOUND_DIFFERENCES),
+        unused_keys=_unused_keys(ask),
     )
+
+
+def _unused_keys(ask: _Asking) -> list[Row]:
+    """Keys of key-values that were sent and that no trait's rule names; none where the taxonomy holds no rules."""
+    place = ask.project.relations.of_any_package("traits")
+    has_rules = place and ask.warehouse.rows(
+        "select 1 as there from information_schema.columns where table_catalog = current_database()"
+        " and lower(table_schema) = lower($1) and lower(table_name) = lower($2) and lower(column_name) = 'trait_rule'",
+        list(place),
+    )
+    if place is None or not has_rules:
+        return []
+    from aam_sandbox.trait_rules import parse_trait_rule
+
+    rules = ask.warehouse.rows(
+        f"select distinct trait_rule from {quoted(*place)} where coalesce(trait_rule, '') <> ''"
+    )
+    used: set[str] = set()
+    for row in rules:
+        try:
+            used |= {one.key.lower() for one in parse_trait_rule(row["trait_rule"]).comparisons}
+        except ConfigError:  # then which keys it names is not known
+            return []
+    return [
+        row for row in ask.rows("report_traits", _KEYS) if rules and row["signal_key"].lower() not in used
+    ]
 
 
 def _unless_mended(rejected: list[Row], last: list[Row]) -> list[Row]:
@@ -293,7 +325,20 @@ _OUTBOUND = _LATEST.format(
     order="made_at",
 )
 _SEGMENTS = """
-    select outbound, token, is_trait, users from {model}
+    select outbound, token, is_trait, users, segment_name from {model}
     order by users desc, outbound, token
     limit {limit}
+"""
+_OUTBOUND_DIFFERENCES = """
+    select outbound, name, kind, sent_at, theirs, ours from {model}
+    order by sent_at desc, outbound, name
+    limit {limit}
+"""
+# The same user may have several values of a key.
+_KEYS = """
+    select signal_key, feed, destination, count(*) as n_values, max(users) as users
+    from {model}
+    where signal_key not in ('d_sid', 'ic') and users > 0
+    group by signal_key, feed, destination
+    order by users desc, signal_key, feed, destination
 """

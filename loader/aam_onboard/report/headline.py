@@ -9,6 +9,7 @@ from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from aam_onboard.outbound.batches import gaps
 from aam_onboard.report.figures import Figures, Row
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def headline(figures: Figures, project: Project) -> Headline:
         *_forced(figures),
         *_unreachable(figures, project),
         *_receipts(figures),
-        *_no_batch(figures),
+        *_no_batch(figures, project),
+        *_not_as_the_api_says(figures),
     ]
     needs.sort(key=lambda need: need.tone)  # bad before warn
     delivered = [row for row in figures.last if row["status"] == "delivered"]
@@ -227,19 +229,39 @@ def _receipts(figures: Figures) -> list[Need]:
     return [Need("warn", says, "The section on receipts says in what.", "receipts")]
 
 
-def _no_batch(figures: Figures) -> list[Need]:
-    """Outbound files come once a day, at most a day late."""
-    last: dict[str, Row] = {row["outbound"]: row for row in figures.outbound}  # in the order of days
-    return [
-        Need(
-            "warn",
-            f"No outbound batch of {name} was made since {moment(row['made_at'])}",
-            "Until the next full one, what its changes say may be lost: run `aam receive`, or ask Adobe.",
-            "outbound",
-        )
-        for name, row in sorted(last.items())
-        if figures.now - row["made_at"] > timedelta(hours=48)
-    ]
+@dataclass(frozen=True)
+class _Made:
+    """A batch of outbound files."""
+
+    mode: str
+    status: str
+    made_at: datetime
+
+
+def _no_batch(figures: Figures, project: Project) -> list[Need]:
+    """Days of which no outbound batch came, since the last whole full."""
+    of: dict[str, list[_Made]] = defaultdict(list)
+    for row in figures.outbound:
+        of[row["outbound"]].append(_Made(row["mode"], row["status"], row["made_at"]))
+    needs = []
+    for name, batches in sorted(of.items()):
+        settings = project.vars.outbound.get(name)
+        missing = gaps(batches, settings.every_hours, figures.now) if settings else []
+        if missing:
+            days = [f"{at.day} {at:%b}" for at in missing]
+            shown = ", ".join(days if len(days) < 6 else [days[0], "…", days[-1]])
+            says = f"No outbound batch of {name} came for {shown}"
+            do = "What changed then is missing until the next full one: ask Adobe for it, who keep it for 8 days."
+            needs.append(Need("warn", says, do, "outbound"))
+    return needs
+
+
+def _not_as_the_api_says(figures: Figures) -> list[Need]:
+    """Outbound files that Audience Manager says it sent, and that are not here as it says."""
+    count = len(figures.outbound_differences)
+    says = f"{_count(count, 'outbound file')} {'is' if count == 1 else 'are'} not as Audience Manager says"
+    do = "Look whether something takes files away before they are received, or ask Adobe for them anew."
+    return [Need("warn", says, do, "outbound")] if count else []
 
 
 def clipped(text: str, length: int) -> str:

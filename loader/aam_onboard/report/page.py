@@ -54,7 +54,7 @@ def render(figures: Figures, project: Project, target: str, version: str) -> str
             audience.reach(figures, project),
             audience.traits(figures),
             audience.receipts(figures),
-            audience.outbound(figures),
+            audience.outbound(figures, project),
             sections.runs(figures),
         ],
         feeds=sorted({row["feed"] for row in figures.last}),
