@@ -194,9 +194,15 @@ def test_nobody_there(tmp_path: Path) -> None:
         api.reach()
 
 
-def test_pages_that_never_end_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with scripted(said({"total": 10**9, "list": [{}]})) as (address, _), asking(tmp_path, address) as api:
-        monkeypatch.setattr("aam_onboard.api._MOST_PAGES", 5)
+def test_pages_without_a_total_and_pages_that_never_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = [said({"list": [{"sid": page}]}) for page in range(9)]
+    for last in (said({"list": []}), pages[2], said({"total": 3, "list": []})):
+        with scripted(*pages[:3], last) as (address, _), asking(tmp_path, address) as api:
+            assert [row["sid"] for row in api.listed("traits", {})] == [0, 1, 2]
+    monkeypatch.setattr("aam_onboard.api._MOST_PAGES", 5)
+    with scripted(*pages) as (address, _), asking(tmp_path, address) as api:
         assert len(api.listed("traits", {})) == 5
 
 

@@ -482,6 +482,31 @@ def test_the_headline_says_what_needs_somebody(
 
 
 @pytest.mark.parametrize(
+    ("changes", "needs"),
+    [
+        ({"outbound": [(3, "iter"), (2, "iter"), (1, "iter")]}, []),
+        ({"outbound": [(12, "iter"), (4, "iter"), (1, "iter")]}, ["No outbound batch of web came for .+, …, "]),
+        ({"outbound": [(3, "full"), (1, "iter")]}, ["No outbound batch of web came for [0-9]+ [A-Z][a-z]+$"]),
+        ({"outbound": [(3, "iter"), (1, "full")]}, []),  # which has healed it
+        ({"outbound": [(5, "iter")]}, ["No outbound batch of web came for"]),
+        ({"outbound_differences": [{}]}, ["^1 outbound file is not as Audience Manager says"]),
+        ({"outbound_differences": [{}, {}]}, ["^2 outbound files are not as"]),
+    ],
+)  # fmt: skip
+def test_the_headline_minds_what_did_not_come_back(
+    quiet: Figures, changes: dict[str, Any], needs: list[str]
+) -> None:
+    project = load_project(DEMO, {"outbound": {"web": {"destination_id": 4411}}})
+    batches = [
+        {"outbound": "web", "mode": mode, "status": "whole", "made_at": NOW - timedelta(days=ago)}
+        for ago, mode in changes.get("outbound", [])
+    ]
+    found = headline(replace(quiet, **changes | {"outbound": batches}), project).needs
+    assert len(found) == len(needs)
+    assert all(re.search(need, one.says) for need, one in zip(needs, found, strict=True))
+
+
+@pytest.mark.parametrize(
     ("status", "tone"),
     [("failed", "bad"), ("uploading", "bad"), ("abandoned", "warn"), ("delivered", "good")],
 )

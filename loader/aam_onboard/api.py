@@ -93,6 +93,7 @@ class Api:
     def listed(self, path: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A list, whole: an array as it comes, or page by page."""
         found: list[dict[str, Any]] = []
+        before: list[dict[str, Any]] = []
         for page in range(_MOST_PAGES):
             # without options of pages the answer is an array of everything, say the pages; an object is a first page
             said = self._get(path, {**parameters, **({"page": page} if page else {})})
@@ -101,8 +102,13 @@ class Api:
                 raise ApiError(
                     f"{self._url(path)} answers with no list; is vars.api.base_url that of the API?"
                 )
+            # whether all lists tell their total is not said: without it, to the first page with nothing new
+            if not rows or rows == before:
+                break
             found += rows
-            if not isinstance(said, dict) or not rows or len(found) >= (whole(said, "total") or 0):
+            before = rows
+            total = whole(said, "total") if isinstance(said, dict) else len(found)
+            if total is not None and len(found) >= total:
                 break
         return found
 
