@@ -80,10 +80,10 @@ def map_ids(store: Store, *pairs: tuple[str, int]) -> None:
 
 def set_traits(store: Store, device: int, *sids: int, since: str = "2026-11-25 12:00:00") -> None:
     """What a device has from now on."""
-    store.connection.execute("delete from profile_traits where user_id = ?", [uuid(device)])
+    store.connection.execute("delete from qualifications where user_id = ?", [uuid(device)])
     for sid in sids:
-        row = [DEVICES, uuid(device), sid, since, sid]
-        store.connection.execute("insert into profile_traits values (?, ?, ?, ?, ?)", row)
+        row = [DEVICES, uuid(device), [sid], since, sid]
+        store.connection.execute("insert into qualifications values (?, ?, ?, ?, ?)", row)
 
 
 def set_destination(store: Store, master_dpid: int | None = CRM, **layout: Any) -> None:

@@ -118,10 +118,10 @@ def received(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     workspace.ok("sandbox", "ingest", "--from", "inbox")
     sandbox = workspace.root / ".aam" / "sandbox"
     with open_store(sandbox) as store:
-        store.connection.execute("create table everything as from profile_traits")
+        store.connection.execute("create table everything as from qualifications")
         for ago in range(10, -1, -1):
             store.connection.execute(
-                "create or replace table profile_traits as"
+                "create or replace table qualifications as"
                 f" from everything where (hash(user_id) + {ago}) % 9 <> 0"
             )
             if ago == 4:

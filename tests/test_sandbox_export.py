@@ -332,8 +332,8 @@ def test_who_is_in_a_segment(store: Store) -> None:
     map_ids(store, ("ann", 4), ("bob", 4))
     store.connection.execute(
         f"insert into id_mappings values ({LOYALTY}, 'card-3', 0, '{uuid(3)}', 9);"
-        f"insert into profile_traits values ({LOYALTY}, 'card-3', {READER}, null, 1),"
-        f" ({LOYALTY}, 'card-9', {READER}, null, 1)"
+        f"insert into qualifications values ({LOYALTY}, 'card-3', [{READER}], null, 1),"
+        f" ({LOYALTY}, 'card-9', [{READER}], null, 1)"
     )
     assert members(store, CRM, READERS_NOT_BUYERS) == {"ann"}
     assert members(store, DEVICES, READERS_NOT_BUYERS) == {uuid(1), uuid(3), uuid(4)}

@@ -267,7 +267,7 @@ def test_a_profile_is_what_the_views_say(served: Served) -> None:
             f"insert into data_sources values (58343, 'Hashed', null, 'hashed_email', false, true);"
             f"insert into id_mappings values (58343, 'chained', {CRM}, 'ann', 9),"
             f" ({LOYALTY}, 'card', 0, '{uuid(2)}', 9);"
-            f"insert into profile_traits values ({LOYALTY}, 'card', {VISITOR}, null, 1)"
+            f"insert into qualifications values ({LOYALTY}, 'card', [{VISITOR}], null, 1)"
         )
         asked = store.rows("select distinct dpid, user_id from known_ids")
         assert len(asked) == 7

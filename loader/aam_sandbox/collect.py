@@ -212,9 +212,9 @@ def _holds(store: Store, rule: str) -> Any:
 def _qualify(store: Store, profile: DeclaredId, sids: Sequence[int]) -> None:
     store.connection.execute(
         """
-        insert into profile_traits (dpid, user_id, sid, since, ordinal)
-        select $1, $2, sid, now()::timestamp, last.ordinal + row_number() over (order by sid)
-        from (select unnest($3) as sid), (select coalesce(max(ordinal), 0) as ordinal from profile_traits) as last
+        insert into qualifications (dpid, user_id, sids, since, ordinal)
+        select $1, $2, [sid], now()::timestamp, last.ordinal + row_number() over (order by sid)
+        from (select unnest($3) as sid), (select coalesce(max(ordinal), 0) as ordinal from qualifications) as last
         where sid not in (select sid from profile_traits where dpid = $1 and user_id = $2)
         """,
         [profile.dpid, profile.user_id, list(sids)],
@@ -234,6 +234,6 @@ def opt_out(store: Store, rules: Rules, uuid: str | None, declared: Sequence[Dec
             pair = [one.dpid, one.user_id]
             connection.execute("delete from id_mappings where dpid = ? and user_id = ?", pair)
             connection.execute("delete from id_mappings where device_dpid = ? and device_id = ?", pair)
-            connection.execute("delete from profile_traits where dpid = ? and user_id = ?", pair)
+            connection.execute("delete from qualifications where dpid = ? and user_id = ?", pair)
             if not _is_opted_out(store, one):
                 connection.execute("insert into opt_outs values (?, ?, now()::timestamp)", pair)

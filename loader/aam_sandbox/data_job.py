@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LINES_PER_USER = 200  # of a file; more are discarded
 QUALIFICATIONS = 150_000  # of a profile; past them, the first goes [usage-limits]
+_LISTED = 20_000_000  # rows that are made lists at a time: DuckDB holds all of these in memory
 _PLAIN_TRAITS = "d_sid=[0-9]{1,18}(,d_sid=[0-9]{1,18})*"
 # What stands between commas that stand in no quotes.
 _SPLIT = """
@@ -135,10 +136,10 @@ def take_in(connection: duckdb.DuckDBPyConnection, job: DataJob) -> dict[str, in
         _find_profiles(connection, job)
         _join_words(connection)
         counts = _count_signals(connection)
-    counts |= _apply(connection, job)
+    counts |= _apply(connection, job, is_plain=is_plain)
     for name in ("wanted", "matched"):
         connection.execute(f"drop {'view' if is_plain else 'table'} {name}")
-    for name in ("elements", "meanings", "crowds", "accepted", "stated", "true_of", "used"):
+    for name in ("elements", "meanings", "crowds", "accepted", "stated", "true_of", "used", "known", "added", "gone"):
         connection.execute(f"drop table if exists {name}")
     return counts
 
@@ -476,36 +477,36 @@ def _join_words(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _apply(connection: duckdb.DuckDBPyConnection, job: DataJob) -> dict[str, int]:
+def _apply(connection: duckdb.DuckDBPyConnection, job: DataJob, *, is_plain: bool) -> dict[str, int]:
     """Change the profiles by `wanted`; the counters that come of it.
 
     What a profile has already keeps the time since when.
     """
-    if job.is_overwrite:
-        gone = """
-            select rowid from profile_traits
-            semi join matched using (dpid, user_id)
-            semi join traits_of_target using (sid)
-            anti join wanted using (dpid, user_id, sid)
-        """
-        connection.execute(
-            "create or replace temp table traits_of_target as select sid from traits"
-            f" where dpid = {job.target} and trait_type = 'ON_BOARDED_TRAIT'"
-        )
-    else:
-        gone = """
-            select rowid from profile_traits
-            semi join (from wanted where not adds) as taken_back using (dpid, user_id, sid)
-        """
-    removed = _count(connection, f"delete from profile_traits where rowid in ({gone})")
+    removed = _take_back(connection, job)
+    [[last]] = connection.execute("select coalesce(max(ordinal), 0) from qualifications").fetchall()
+    row = f"current_timestamp::timestamp, record + {last}"
     connection.execute(
-        """
-        insert into profile_traits
-        select dpid, user_id, sid, current_timestamp::timestamp,
-            record + (select coalesce(max(ordinal), 0) from profile_traits)
-        from wanted anti join profile_traits using (dpid, user_id, sid) where adds
+        "create or replace temp table known as"
+        " select distinct dpid, user_id from qualifications semi join matched using (dpid, user_id)"
+    )
+    connection.execute(
+        f"""
+        create or replace temp table added as
+        select dpid, user_id, sid, record
+        from (from wanted {"semi join known using (dpid, user_id)" if is_plain else ""}) as said
+        anti join profile_traits using (dpid, user_id, sid) where adds
         """
     )
+    for part in _parts(connection, "added"):
+        connection.execute(
+            f"insert into qualifications select dpid, user_id, list(sid), {row} from added where {part}"
+            " group by dpid, user_id, record"
+        )
+    if is_plain:  # whoever has nothing yet has all of it now
+        connection.execute(
+            f"insert into qualifications select {job.ids}, user_id, sids, {row}"
+            " from records anti join known using (user_id) where fault is null and sids is not null"
+        )
     _forget_first(connection)
     return {
         "total_realized_traits": _count(connection, "select count(*) from wanted where adds"),
@@ -513,18 +514,59 @@ def _apply(connection: duckdb.DuckDBPyConnection, job: DataJob) -> dict[str, int
     }
 
 
+def _take_back(connection: duckdb.DuckDBPyConnection, job: DataJob) -> int:
+    """Take from the profiles what `wanted` says, or leaves out where it replaces; how many qualifications."""
+    if not job.is_overwrite:
+        taken_back = "(from wanted where not adds) as taken_back"
+        return _delete(
+            connection,
+            f"select dpid, user_id, sid from profile_traits semi join {taken_back} using (dpid, user_id, sid)",
+        )
+    connection.execute(
+        "create or replace temp table traits_of_target as select sid from traits"
+        f" where dpid = {job.target} and trait_type = 'ON_BOARDED_TRAIT'"
+    )
+    return _delete(
+        connection,
+        "select dpid, user_id, sid from profile_traits semi join matched using (dpid, user_id)"
+        " semi join traits_of_target using (sid) anti join wanted using (dpid, user_id, sid)",
+    )
+
+
 def _forget_first(connection: duckdb.DuckDBPyConnection) -> None:
     # nobody has more than there are
     if _count(connection, "select count(*) from traits") <= QUALIFICATIONS:
         return
-    connection.execute(
+    _delete(
+        connection,
         f"""
-        delete from profile_traits where rowid in (
-            select rowid from profile_traits semi join matched using (dpid, user_id)
-            qualify row_number() over (partition by dpid, user_id order by ordinal desc) > {QUALIFICATIONS}
-        )
-        """
+        select dpid, user_id, sid from profile_traits semi join matched using (dpid, user_id)
+        qualify row_number() over (partition by dpid, user_id order by ordinal desc) > {QUALIFICATIONS}
+        """,
     )
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, gone: str) -> int:
+    """Take away the qualifications that a query (dpid, user_id, sid) names, each once; how many."""
+    connection.execute(f"create or replace temp table gone as {gone}")
+    for part in _parts(connection, "gone"):
+        connection.execute(
+            f"""
+            update qualifications set sids = list_filter(sids, lambda sid: not list_contains(less.gone, sid))
+            from (select dpid, user_id, list(sid) as gone from gone where {part} group by dpid, user_id) as less
+            where qualifications.dpid = less.dpid and qualifications.user_id = less.user_id
+            """
+        )
+    count = _count(connection, "select count(*) from gone")
+    if count:
+        connection.execute("delete from qualifications where sids = []")
+    return count
+
+
+def _parts(connection: duckdb.DuckDBPyConnection, rows: str) -> list[str]:
+    """Conditions that part a table's users, so that DuckDB has memory for a part's lists; none for an empty table."""
+    parts = -(-_count(connection, f"select count(*) from {rows}") // _LISTED)
+    return [f"hash(user_id) % {parts} = {part}" for part in range(parts)]
 
 
 def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

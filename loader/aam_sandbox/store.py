@@ -12,7 +12,7 @@ from aam_onboard.errors import ConfigError, LockedError
 if TYPE_CHECKING:
     import duckdb
 
-VERSION = 1
+VERSION = 2
 _FILE = "sandbox.duckdb"
 # A laptop's share; what does not fit goes to disk, beside the file.
 _MEMORY = "1200MB"
@@ -57,8 +57,12 @@ create table destination_mappings (destination_id bigint, sid bigint, alias varc
 -- A customer's ID and a device: device_dpid is 0 or a global data source, or, chained, another customer's source.
 -- seen: a number that grows; of the oldest it is the lowest
 create table id_mappings (dpid bigint, user_id varchar, device_dpid bigint, device_id varchar, seen bigint);
--- ordinal: likewise, of the qualification
-create table profile_traits (dpid bigint, user_id varchar, sid bigint, since timestamp, ordinal bigint);
+-- What a profile qualified for at once; no trait stands twice. ordinal: likewise. Compression of IDs takes more time
+-- than all else of a row, and they stand once for many traits.
+create table qualifications (dpid bigint, user_id varchar using compression uncompressed, sids bigint[],
+    since timestamp, ordinal bigint);
+create view profile_traits as
+select dpid, user_id, unnest(sids) as sid, since, ordinal from qualifications;
 -- who wants no data collected [declared-ids]
 create table opt_outs (dpid bigint, user_id varchar, since timestamp);
 -- kind: data | id_sync; one job takes all files of a delivery, as they have the same name up to the split number
@@ -115,7 +119,7 @@ with heard_of as (
     union
     select device_dpid, device_id from id_mappings
     union
-    select dpid, user_id from profile_traits
+    select dpid, user_id from qualifications
 )
 select * from heard_of anti join opt_outs using (dpid, user_id);
 """

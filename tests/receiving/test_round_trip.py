@@ -62,7 +62,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def begin(store: Store, place: Place, number: int) -> None:
     """Nobody is in anything, nothing was exported or received; both sides agree on a layout."""
     layout, says = LAYOUTS[number]
-    for table in ("profile_traits", "exported_memberships", "exports"):
+    for table in ("qualifications", "exported_memberships", "exports"):
         store.connection.execute(f"delete from {table}")
     set_destination(store, CRM, id="uuid", lines_per_file=2, **layout)
     place.outbound = {

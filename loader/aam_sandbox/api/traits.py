@@ -131,8 +131,14 @@ def delete_traits(store: Store, sids: Sequence[int]) -> None:
     for sid in sids:
         trait(store, sid)
     with store.transaction() as connection:
-        for table in ("traits", "profile_traits", "destination_mappings"):
+        for table in ("traits", "destination_mappings"):
             connection.execute(f"delete from {table} where list_contains(?, sid)", [list(sids)])
+        connection.execute(
+            "update qualifications set sids = list_filter(sids, lambda sid: not list_contains($1, sid))"
+            " where list_has_any(sids, $1)",
+            [list(sids)],
+        )
+        connection.execute("delete from qualifications where sids = []")
 
 
 def _columns(body: TraitBody) -> dict[str, Any]:
