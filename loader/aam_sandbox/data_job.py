@@ -60,8 +60,13 @@ class DataJob:
         """Whether the signals of the users in it are replaced."""
         return self.name.mode == "overwrite"
 
+    @property
+    def may_be_plain(self) -> bool:
+        """Whether lines may be nothing but an ID and traits."""
+        return not self.name.partner
+
     def records(self, lines: str) -> str:
-        """SQL: the rows of `records` for `lines` (file, record, line, odd)."""
+        """SQL: the rows of `records` for `lines` (file, record, line, odd, user_id, sids)."""
         partner = self.name.partner
         types = " ".join(f"when '{word}' then {dpid}" for word, dpid in PARTNER_TYPES.items())
         first = 2 if partner else 1
@@ -83,7 +88,9 @@ class DataJob:
         sure_id = "plain and " if ids not in DEVICES and not partner else "false and "
         return f"""
             with forms as (
-                select *, regexp_full_match(line, '{plain}') and strlen(line) <= {LINE_BYTES} as plain from {lines}
+                select *,
+                    line is null or regexp_full_match(line, '{plain}') and strlen(line) <= {LINE_BYTES} as plain
+                from {lines}
             ),
             split as (
                 select *, case when not plain then string_split(line, chr(9)) end as parts,
@@ -91,8 +98,16 @@ class DataJob:
                 from forms
             ),
             fields as (
-                select file, record, line, odd, plain, traits, len(parts) as columns, {dpid} as dpid,
-                    case when plain then split_part(line, chr(9), {first}) else parts[{first}] end as user_id,
+                select file, record, line, odd, plain, len(parts) as columns, {dpid} as dpid,
+                    case
+                        when line is null then user_id
+                        when plain then split_part(line, chr(9), {first})
+                        else parts[{first}]
+                    end as user_id,
+                    case
+                        when line is null then sids
+                        when plain then string_split(replace(traits, 'd_sid=', ''), ',')::bigint[]
+                    end as sids,
                     parts[{first + 1}] as signals
                 from split
             ),
@@ -115,9 +130,7 @@ class DataJob:
                     end as fault
                 from fields
             )
-            select file, record, dpid, user_id,
-                case when plain then string_split(replace(traits, 'd_sid=', ''), ',')::bigint[] end as sids,
-                signals, fault,
+            select file, record, dpid, user_id, sids, signals, fault,
                 case when fault is not null then coalesce(form_fault, 'no ID of this data source') end as reason,
                 case when fault is not null then line end as line
             from judged
@@ -140,7 +153,18 @@ def take_in(connection: duckdb.DuckDBPyConnection, job: DataJob) -> dict[str, in
     counts |= _apply(connection, job, is_plain=is_plain)
     for name in ("wanted", "matched"):
         connection.execute(f"drop {'view' if is_plain else 'table'} {name}")
-    for name in ("elements", "meanings", "crowds", "accepted", "stated", "true_of", "used", "known", "added", "gone"):
+    for name in (
+        "elements",
+        "meanings",
+        "crowds",
+        "accepted",
+        "stated",
+        "true_of",
+        "used",
+        "known",
+        "added",
+        "gone",
+    ):
         connection.execute(f"drop table if exists {name}")
     return counts
 

@@ -28,6 +28,7 @@ class IdSyncJob:
 
     name: IdSyncName
     unsynced_stay: bool = False
+    may_be_plain = False
 
     @property
     def is_chained(self) -> bool:

@@ -6,8 +6,11 @@ is not, nothing is left.
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,9 +23,10 @@ from aam_sandbox.data_job import DataJob
 from aam_sandbox.id_sync_job import IdSyncJob
 from aam_sandbox.ids import DEVICES
 from aam_sandbox.inbox import PROCESSED, Arrived, Waiting, in_order, look_in
+from aam_sandbox.plain import plain_records
 from aam_sandbox.receipts import write_receipts
 from aam_sandbox.store import COUNTERS, Store
-from aam_sandbox.text import BrokenFileError, NoKeyError, lines_of
+from aam_sandbox.text import BrokenFileError, NoKeyError, as_text, blocks_of, lines_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from aam_onboard.destinations import Destination
 
 SAMPLES = 10  # of each error
+_WORKERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass
@@ -213,30 +218,72 @@ def _read_file(
     import numpy as np
     import pyarrow as pa
 
-    schema = pa.schema(
-        [("file", pa.int32()), ("record", pa.int64()), ("line", pa.string()), ("odd", pa.bool_())]
-    )
     for_want_of: list[str] = []
 
-    def batches() -> Iterator[pa.RecordBatch]:
+    def batches(pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
+        def numbered(lines: pa.RecordBatch) -> pa.RecordBatch:
+            start = read.first_record + read.lines
+            read.lines += len(lines)
+            file = pa.repeat(pa.scalar(read.number, pa.int32()), len(lines))
+            record = pa.array(np.arange(start, start + len(lines)))
+            return pa.record_batch([file, record, *lines.columns], schema=_incoming())
+
         # an error that came out of here would end the transaction
         assert read.arrived.name is not None  # noqa: S101
+        waiting: deque[Future[pa.RecordBatch]] = deque()
         try:
-            for batch in lines_of(path, read.arrived.name.extension, home):
-                start = read.first_record + read.lines
-                read.lines += len(batch)
-                file = pa.repeat(pa.scalar(read.number, pa.int32()), len(batch))
-                record = pa.array(np.arange(start, start + len(batch)))
-                yield pa.record_batch([file, record, *batch.columns], schema=schema)
+            for block in blocks_of(path, read.arrived.name.extension, home):
+                waiting.append(pool.submit(_lines, block, may_be_plain=job.may_be_plain))
+                if len(waiting) > _WORKERS:
+                    yield numbered(waiting.popleft().result())
         except BrokenFileError as error:
             read.problem = str(error)
         except NoKeyError as error:
             for_want_of.append(str(error))
+        while waiting:
+            yield numbered(waiting.popleft().result())
 
-    connection.register("incoming", pa.RecordBatchReader.from_batches(schema, batches()))
-    connection.execute(f"insert into records {job.records('incoming')}")
-    connection.unregister("incoming")
+    with ThreadPoolExecutor(_WORKERS, "ingest") as pool:
+        connection.register("incoming", pa.RecordBatchReader.from_batches(_incoming(), batches(pool)))
+        connection.execute(f"insert into records {job.records('incoming')}")
+        connection.unregister("incoming")
     return for_want_of[0] if for_want_of else None
+
+
+def _incoming() -> pa.Schema:
+    """The lines as `records` of a job takes them: `line`, or `user_id` and `sids` where that is all there is to it.
+
+    `odd`: whether the line may hold NO_TEXT.
+    """
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("file", pa.int32()),
+            ("record", pa.int64()),
+            ("line", pa.string()),
+            ("odd", pa.bool_()),
+            ("user_id", pa.string()),
+            ("sids", pa.list_(pa.int64())),
+        ]
+    )
+
+
+def _lines(block: bytes, *, may_be_plain: bool) -> pa.RecordBatch:
+    """The columns of _incoming from `line` on; runs in a thread, and lets others run meanwhile."""
+    import pyarrow as pa
+
+    text, odd = as_text(block)
+    columns = _incoming()
+    plain = plain_records(text) if may_be_plain and not odd else None
+    if plain is not None:
+        user_ids, sids = plain
+        count, lines = len(user_ids), pa.nulls(len(user_ids), pa.string())
+    else:
+        lines = lines_of(text)
+        count = len(lines)
+        user_ids, sids = (pa.nulls(count, columns.field(name).type) for name in ("user_id", "sids"))
+    return pa.record_batch([lines, pa.repeat(pa.scalar(odd), count), user_ids, sids], names=columns.names[2:])
 
 
 def _leave_last_blanks(connection: duckdb.DuckDBPyConnection, read: _Read) -> None:

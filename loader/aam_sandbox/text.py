@@ -33,28 +33,29 @@ class NoKeyError(ConfigError):
     """A PGP file, and no key to read it with."""
 
 
-def lines_of(path: Path, extension: Extension, gnupg_home: Path | None) -> Iterator[pa.RecordBatch]:
-    """Batches of the lines from the first, with the columns `line` and `odd`: whether one may hold NO_TEXT.
+def as_text(block: bytes) -> tuple[bytes, bool]:
+    """A block of lines with LF and in UTF-8, and whether one may hold NO_TEXT."""
+    text = block.replace(b"\r\n", b"\n") if b"\r" in block else block
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return text.decode(errors="aam_sandbox").encode(), True
+    return text, b"\0" in text
 
-    Memory: some blocks, however long a line is. Raises BrokenFileError, when the file is read to where it is broken.
-    """
+
+def lines_of(text: bytes) -> pa.Array:
+    """The lines of a text."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    for block in _whole_lines(path, extension, gnupg_home):
-        text = block.replace(b"\r\n", b"\n") if b"\r" in block else block
-        odd = False
-        try:
-            text.decode()
-        except UnicodeDecodeError:
-            text, odd = text.decode(errors="aam_sandbox").encode(), True
-        odd = odd or b"\0" in text
-        lines = pc.split_pattern(pa.array([text], pa.string()), "\n").flatten()
-        yield pa.record_batch({"line": lines, "odd": pa.repeat(pa.scalar(odd), len(lines))})
+    return pc.split_pattern(pa.array([text], pa.string()), "\n").flatten()
 
 
-def _whole_lines(path: Path, extension: Extension, gnupg_home: Path | None) -> Iterator[bytes]:
-    """Blocks of whole lines, without the line end of the last. A line too long is cut off where that is sure."""
+def blocks_of(path: Path, extension: Extension, gnupg_home: Path | None) -> Iterator[bytes]:
+    """Blocks of whole lines, without the line end of the last. A line too long is cut off where that is sure.
+
+    Memory: some blocks, however long a line is. Raises BrokenFileError, when the file is read to where it is broken.
+    """
     keep = LINE_BYTES + 2
     rest, skipping, total = b"", False, 0
     with _opened(path, extension, gnupg_home) as stream:
