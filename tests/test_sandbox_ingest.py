@@ -214,7 +214,11 @@ def test_a_qualification_is_one_and_keeps_its_time(world: World) -> None:
     assert world.rows("select since, ordinal from profile_traits") == since
 
 
-def test_overwrite_replaces_what_listed_users_have_of_the_target(world: World) -> None:
+@pytest.mark.parametrize("listed", [data_job.LISTED, 2])
+def test_overwrite_replaces_what_listed_users_have_of_the_target(
+    world: World, listed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_job, "LISTED", listed)
     world.said("u1\td_sid=24,ic=52\nu2\td_sid=24\nu3\td_sid=24\n")
     world.said("u1\td_sid=70\n", dpid=CROSS, target=CRM)
     job = world.said("u1\td_sid=26,d_unsid=26\nu1\tgender=female\nu3\nu4\td_sid=24\n", mode="overwrite")
