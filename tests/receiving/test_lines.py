@@ -47,8 +47,8 @@ def read(
                 f"select coalesce(sum({count_tokens(list_name, outbound)}), 0) from ({parsed}) where reason is null"
             ).fetchall()
             assert count >= len(said)
-            for user, token, is_trait, since in said:
-                at = "" if since is None else f"@{since.timestamp():.0f}"
+            for user, token, is_trait, *times in said:
+                at = "".join(f"@{since.timestamp():.0f}" for since in times if since)
                 found[user].append(f"{sign}{'t' if is_trait else ''}{token}{at}")
         return found, {**rejected, **{line: reason for reason, line in text.unreadable}}
 
@@ -58,6 +58,8 @@ FORMS: list[tuple[dict[str, Any], str, list[str]]] = [
     ({"separator": "space"}, f"{A} 10,11 12", ["+10", "+11", "-12"]),
     ({"separator": "space"}, f"{A}  12,13", ["-12", "-13"]),
     ({"separator": "space"}, f"{A} 10", ["+10"]),
+    ({"separator": "space"}, f"{A} 10,11,10", ["+10", "+11"]),
+    ({"separator": "space"}, f"{A} {','.join(map(str, [*range(10, 24), 10]))}", [f"+{n}" for n in range(10, 24)]),
     ({"separator": "space"}, f"{A} 10 ", ["+10"]),
     ({"separator": "space"}, A, []),
     ({"separator": "two_spaces"}, f"{A}  10,11  12", ["+10", "+11", "-12"]),

@@ -25,6 +25,8 @@ TABLES = (
     "rejected_lines",
 )
 STAGED = "aam_staged"
+FOUND = "aam_found"
+_SAME = "there.user_id = said.user_id and there.token = said.token and there.is_trait = said.is_trait"
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,6 @@ class Ledger:
         memberships = self.tables["received_memberships"]
         same = f"staged.user_id = {memberships}.user_id and staged.token = {memberships}.token"
         same += f" and staged.is_trait = {memberships}.is_trait"
-        self.warehouse.execute(f"analyze {STAGED}")
         self.warehouse.execute(
             f"update {memberships} set until_file = {file.file_id}"
             f" where until_file is null and last_file in {self._files_before()}"
@@ -186,30 +187,50 @@ class Ledger:
             f" and exists (select 1 from {STAGED} as staged where {same})",
             [self.outbound, file.made_at],
         )
-        self._insert(
-            file,
+        said = (
             f"select user_id, token, is_trait, max(since) as since from {STAGED} where token is not null"
-            " group by user_id, token, is_trait",
+            " group by user_id, token, is_trait"
         )
+        # asked for by what is said: to keep all that is there would take much memory
+        there = (
+            f"select there.user_id, there.token, there.is_trait from {memberships} as there"
+            f" inner join ({said}) as said on {_SAME}"
+            f" where there.until_file is null and there.since_file in {self._own_files}"
+        )
+        self._insert(file, said, there)
+        self.warehouse.execute(f"analyze {memberships}")
 
     def apply_statements(self, file: ReceivedFile) -> None:
         """Let users be in and out of what an iter says, where no later one says otherwise."""
         memberships, statements = self.tables["received_memberships"], self.tables["received_statements"]
-        self.warehouse.execute(f"analyze {statements}")
         said = (
             "select user_id, token, is_trait, max(since) as since, min(case when is_member then 1 else 0 end) as is_in"
             f" from {statements} where file_id = {file.file_id} group by user_id, token, is_trait"
         )
-        same = f"said.user_id = {memberships}.user_id and said.token = {memberships}.token"
-        same += f" and said.is_trait = {memberships}.is_trait"
-        for column, is_in in (("until_file", 0), ("last_file", 1)):
-            self.warehouse.execute(
-                f"update {memberships} set {column} = {file.file_id}"
-                f" where until_file is null and last_file in {self._files_before()}"
-                f" and exists (select 1 from ({said}) as said where is_in = {is_in} and {same})",
-                [self.outbound, file.made_at],
-            )
-        self._insert(file, f"select user_id, token, is_trait, since from ({said}) as said where is_in = 1")
+        before = self._file_ids("made_at <= $2", file.made_at)
+        # What there is of it, by one reading of the largest table. In a statement without parameters PostgreSQL shares
+        # the reading among processes.
+        self.warehouse.execute(f"drop table if exists {FOUND}")
+        self.warehouse.execute(
+            f"create temporary table {FOUND} as"
+            f" select there.{self.warehouse.row_id} as place, there.last_file in ({before}) as is_older, said.is_in,"
+            " said.user_id, said.token, said.is_trait"
+            f" from {memberships} as there inner join ({said}) as said on {_SAME}"
+            f" where there.until_file is null and there.since_file in ({self._file_ids()})"
+        )
+        self.warehouse.execute(f"analyze {FOUND}")
+        self.warehouse.execute(
+            f"update {memberships} set"
+            f" until_file = case when found.is_in = 0 then {file.file_id} end,"
+            f" last_file = case when found.is_in = 1 then {file.file_id} else last_file end"
+            f" from {FOUND} as found"
+            f" where {memberships}.{self.warehouse.row_id} = found.place and found.is_older"
+        )
+        self._insert(
+            file,
+            f"select user_id, token, is_trait, since from ({said}) as said where is_in = 1",
+            f"select user_id, token, is_trait from {FOUND}",
+        )
 
     def absent(self, batch: ReceivedBatch) -> str:
         """The condition of memberships that a whole full says nothing of; parameters: outbound, made_at, root."""
@@ -237,24 +258,25 @@ class Ledger:
             [self.outbound, before],
         )
 
-    def _insert(self, file: ReceivedFile, said: str) -> None:
-        """Begin memberships of what is said, but of those there are, and of what a later file has said."""
-        memberships = self.tables["received_memberships"]
-        same = "there.user_id = said.user_id and there.token = said.token and there.is_trait = said.is_trait"
-        # asked for by what is said, as a rule the smaller of the two: to keep all that is there would take much memory
-        there = (
-            f"select there.user_id, there.token, there.is_trait from {memberships} as there"
-            f" inner join ({said}) as said on {same}"
-            f" where there.until_file is null and there.since_file in {self._own_files}"
-        )
+    def _insert(self, file: ReceivedFile, said: str, there: str) -> None:
+        """Begin memberships of what is said, but of those that are there, and of what a later file has said."""
         self.warehouse.execute(
-            f"insert into {memberships} (user_id, token, is_trait, since, since_file, last_file)"
+            f"insert into {self.tables['received_memberships']}"
+            " (user_id, token, is_trait, since, since_file, last_file)"
             f" select said.user_id, said.token, said.is_trait, said.since, {file.file_id}, {file.file_id}"
-            f" from ({said}) as said left join ({there}) as there on {same} where there.user_id is null"
-            f" and not exists (select 1 from {self.tables['received_statements']} as there where {same}"
+            f" from ({said}) as said left join ({there}) as there on {_SAME} where there.user_id is null"
+            f" and not exists (select 1 from {self.tables['received_statements']} as there where {_SAME}"
             f" and there.file_id in {self._files_after()})",
             [self.outbound, file.made_at],
         )
+
+    def _file_ids(self, condition: str = "true", *parameters: object) -> str:
+        """The numbers of this destination's files, as a list in SQL; never an empty one."""
+        found = self.warehouse.rows(
+            f"select file_id from {self.tables['received_files']} where outbound = $1 and {condition}",
+            [self.outbound, *parameters],
+        )
+        return ", ".join(str(row["file_id"]) for row in found) or "null"
 
     def _files_before(self) -> str:
         return f"(select file_id from {self.tables['received_files']} where outbound = $1 and made_at <= $2)"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aam_onboard.config import Outbound
     from aam_onboard.rules import IdType
 
+_FEW = 12  # tokens, of which two seldom have the same bit
 _SEPARATORS = {"space": " ", "two_spaces": "  ", "tab": "\t", "soh": "\x01"}
 
 SAYS = {
@@ -68,26 +69,38 @@ def parsed_lines(text: Path, settings: Outbound, id_type: IdType | None) -> str:
 
 
 def each_member(parsed: str, name: str, settings: Outbound, *, sound: bool) -> str:
-    """A query of `user_id, token, is_trait, since`: what the lists `members` or `removed` hold.
+    """A query of `user_id, token, is_trait` and, of items, `since`: what the lists `members` or `removed` hold.
 
     `sound`: no line has a reason, so that none need be looked for.
     """
     those = "true" if sound else "reason is null"
-    each = f"(select user_id, unnest({_list(name, settings)}) as item from ({parsed}) as parsed where {those}) as items"
+    lists = (
+        f"(select user_id, {_list(name, settings)} as list from ({parsed}) as parsed where {those}) as lists"
+    )
     if settings.kind == "items":
+        each = f"(select user_id, unnest(list) as item from {lists}) as items"
         return f"select user_id, item.token, item.is_trait, item.since from {each}"
-    return f"select user_id, item as token, {_is_trait(settings)} as is_trait, null::timestamptz as since from {each}"
+    list_ = "list" if settings.kind == "json_lines" else _each_once("list")
+    return f"select user_id, unnest({list_}) as token, {_is_trait(settings)} as is_trait from {lists}"
+
+
+def _each_once(tokens: str) -> str:
+    """A list of texts without those that stand in it twice.
+
+    Of few, a bit each of 64 shows as a rule that none does, in a quarter of the time.
+    """
+    bits = f"list_transform({tokens}, lambda x: 1::ubigint << (hash(x) & 63))"
+    are_others = f"bit_count(list_bit_or({bits})) = len({tokens})"
+    return f"if(len({tokens}) > {_FEW}, list_distinct({tokens}), if({are_others}, {tokens}, list_distinct({tokens})))"
 
 
 def _list(name: str, settings: Outbound) -> str:
-    """A column of parsed_lines as a list: of tokens, each once; of items, structs of `token, is_trait, since`."""
+    """A column of parsed_lines as a list: of tokens; of items, structs of `token, is_trait, since`."""
     if settings.kind == "json_lines":
         return name
     split = f"string_split({name}, {_literal(_between(settings))})"
     if settings.kind == "items":
         split = f"list_transform({split}, lambda x: {_item(settings)})"
-    else:
-        split = f"list_distinct({split})"
     return f"if({name} = '', [], {split})"
 
 

@@ -19,6 +19,8 @@ class Warehouse(Protocol):
     """
 
     name: str
+    row_id: str
+    """What a row of a table is known by, as long as a transaction lasts."""
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """A small result, one dict a row."""
@@ -44,7 +46,7 @@ class Warehouse(Protocol):
         """Append to a table what a query of DuckDB's makes of files of this machine; no row passes through Python.
 
         `table`: schema and name, or the name alone of a temporary one. The query names the columns that it fills. It is
-        part of the transaction that is open.
+        part of the transaction that is open, and the planner knows of it.
         """
 
     def hold(self, tables: Sequence[str]) -> None:

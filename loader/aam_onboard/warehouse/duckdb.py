@@ -47,6 +47,8 @@ def require_file(path: str) -> None:
 class DuckDBWarehouse(Warehouse):
     """A DuckDB file."""
 
+    row_id = "rowid"
+
     def __init__(self, name: str, settings: DuckDBSettings, *, read_only: bool = False) -> None:
         import duckdb
 

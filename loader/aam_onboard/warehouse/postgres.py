@@ -21,7 +21,7 @@ from aam_onboard.errors import (
     MissingTableError,
     without_values,
 )
-from aam_onboard.warehouse import Warehouse
+from aam_onboard.warehouse import Warehouse, quoted
 from aam_onboard.warehouse.duckdb import reader
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ _KINDS: dict[str, type[AamError]] = {"42P01": MissingTableError, "55P03": Locked
 
 class PostgresWarehouse(Warehouse):
     """A PostgreSQL database."""
+
+    row_id = "ctid"
 
     def __init__(self, name: str, settings: PostgresSettings) -> None:
         self.name = name
@@ -120,6 +122,8 @@ class PostgresWarehouse(Warehouse):
             more: dict[str, Any] = {"db_schema_name": table[0]} if len(table) > 1 else {"temporary": True}
             with self._clear_errors(), closing(self._connection.cursor()) as cursor:
                 cursor.adbc_ingest(table[-1], batches, mode="append", **more)
+        # in its own time PostgreSQL does so a minute later, and until then takes the table for an empty one
+        self.execute(f"analyze {quoted(*table)}")
 
     def hold(self, tables: Sequence[str]) -> None:
         """See Warehouse. After a large build PostgreSQL tidies the tables up; it gives way to us within a second."""
