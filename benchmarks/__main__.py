@@ -382,6 +382,22 @@ def receiving(work: Path, engine: str, environment: dict[str, str], users: int, 
     shutil.rmtree(bench.folder)
 
 
+def reporting(bench: Bench, runs: int) -> Iterator[Row]:
+    """`aam report` over years of deliveries and many rows that are kept back."""
+    rejected, deliveries = 1_000_000, 10_000
+    bench.make_source(10_000)
+    bench.sql(data.KEPT_BACK.format(series=bench.series(10_000, rejected)))
+    Command(bench.dbt("build"), bench).run()
+    bench.make_history(deliveries)
+    report = Command(bench.aam("report"), bench)
+    report.run()  # makes the models that the page reads, once for all
+    (took,) = compare(runs, report)
+    yield Row(
+        f"aam report, {bench.engine}, {rejected:,} rejected rows, {deliveries:,} deliveries", "", took, most=5
+    )
+    shutil.rmtree(bench.folder)
+
+
 def starting(runs: int) -> Iterator[Row]:
     (told,) = compare(runs, Command([str(data.BIN / "aam"), "--help"]))
     yield Row("aam --help", "", told, most=0.4)
@@ -413,6 +429,15 @@ def measure_receiving(size: str, runs: int, work: Path, engines: list[str]) -> I
             environment = stack.enter_context(data.postgres(work / "server")) if engine == "postgres" else {}
             yield from receiving(work, engine, environment, min(SIZES[size], MOST_BUILT), runs)
     shutil.rmtree(work / "outbound", ignore_errors=True)
+
+
+def measure_report(runs: int, work: Path, engines: list[str]) -> Iterator[Row]:
+    with ExitStack() as stack:
+        for engine in engines:
+            environment = stack.enter_context(data.postgres(work / "server")) if engine == "postgres" else {}
+            yield from reporting(
+                data.make_project(work / f"{engine}_reported", engine, environment, {}), runs
+            )
 
 
 def measure_paths(size: str, runs: int, work: Path, engines: list[str]) -> Iterator[Row]:
@@ -505,8 +530,8 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=["paths", "models", "receive", "ingest"],
-        help="only deliveries, models, the way back, or the local Audience Manager",
+        choices=["paths", "models", "receive", "report", "ingest"],
+        help="only deliveries, models, the way back, the page, or the local Audience Manager",
     )
     parser.add_argument(
         "--work", type=Path, default=ROOT / ".aam" / "bench", help="a folder on a disk with space"
@@ -517,15 +542,16 @@ def main() -> int:
     given.work.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     work = given.work.resolve()
-    wanted = ["paths", "models", "receive"] if given.only is None else [given.only]
+    wanted = ["paths", "models", "receive", "report"] if given.only is None else [given.only]
     paths = measure_paths(given.size, given.runs, work, given.engines) if "paths" in wanted else ()
     models = measure_models(given.size, work, given.engines) if "models" in wanted else ()
     received = measure_receiving(given.size, given.runs, work, given.engines) if "receive" in wanted else ()
+    reported = measure_report(given.runs, work, given.engines) if "report" in wanted else ()
     # among the paths, too, of which it is one
     ingested = measure_ingesting(given.size, given.runs, work) if "ingest" in wanted else ()
     if given.size == "small":
         paths, ingested = map(Row.with_start_up, paths), map(Row.with_start_up, ingested)
-    for row in chain(paths, models, received, ingested):
+    for row in chain(paths, models, received, reported, ingested):
         rows.append(row)
         progress.print(
             f"{'met   ' if row.met else 'MISSED'} {row.path}: {row.value:.2f} {row.unit}, at most {row.limit:.2f}"

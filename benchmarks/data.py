@@ -116,6 +116,39 @@ from raw.signals
 group by user_id
 """
 
+# Rows that are kept back: their IDs are e-mail addresses.
+KEPT_BACK = """
+insert into raw.signals
+select n, 0, 'user' || cast(n as varchar) || '@example.com', '1000001' from {series}
+"""
+# Deliveries of years, ten a day, of two files each; what was delivered stays as it is.
+HISTORY = (
+    """
+insert into aam_state.deliveries (
+    delivery_id, feed, kind, mode, destination, batch_id, status, forced, uncertain, file_timestamp, file_root, lines,
+    users, signals_added, signals_removed, rejected, users_total, started_at, changed_at, holder
+)
+select
+    'd' || cast(n as varchar), 'crm_traits', 'data', 'sync', 'local', 'b' || cast(n as varchar),
+    case when n % 50 = 0 then 'failed' else 'delivered' end, n % 100 = 1, false, n,
+    'ftp_dpm_1_' || cast(n as varchar), 1000, 1000, 4000, 1000, n % 7, 10000,
+    current_timestamp - n * interval '144 minutes', current_timestamp - n * interval '144 minutes', 'bench'
+from {series}
+""",
+    """
+insert into aam_state.delivery_files (
+    delivery_id, name, object_key, uri, status, spool_path, split, lines, bytes, plain_bytes, sha256, uploaded_at,
+    picked_up_at
+)
+select
+    deliveries.delivery_id, deliveries.file_root || '.' || cast(split as varchar), '', '', 'uploaded', '', split, 500,
+    1000, 5000, '', deliveries.changed_at, deliveries.changed_at + interval '2 hours'
+from aam_state.deliveries as deliveries
+cross join (select 1 as split union all select 2) as splits
+where deliveries.holder = 'bench'
+""",
+)
+
 RECEIVED = (
     "received_files",
     "received_batches",
@@ -213,6 +246,16 @@ class Bench:
         self.sql(CAPTURES)
         if self.engine == "postgres":
             self.sql("vacuum analyze raw.captures")
+
+    def make_history(self, deliveries: int) -> None:
+        """Deliveries of the past, beside those that were made."""
+        self.sql(*(statement.format(series=self.series(1, deliveries)) for statement in HISTORY))
+
+    def series(self, first: int, count: int) -> str:
+        """So many numbers, as rows of `r (n)`."""
+        if self.engine == "duckdb":
+            return f"range({first}, {first + count}) as r(n)"
+        return f"generate_series({first}, {first + count - 1}) as r(n)"
 
     def model_seconds(self) -> dict[str, float]:
         """What each model of the last build took, by dbt's own account."""
