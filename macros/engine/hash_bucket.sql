@@ -6,3 +6,5 @@
 {% macro duckdb__hash_bucket(text) %}hash({{ text }}) % 1024{% endmacro %}
 
 {% macro postgres__hash_bucket(text) %}hashtext({{ text }}) & 1023{% endmacro %}
+
+{% macro spark__hash_bucket(text) %}pmod(xxhash64({{ text }}), 1024){% endmacro %}

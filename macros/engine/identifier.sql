@@ -3,6 +3,8 @@
 
 {% macro default__identifier(name) %}"{{ name | string | replace('"', '""') }}"{% endmacro %}
 
+{% macro spark__identifier(name) %}`{{ name | string | replace('`', '``') }}`{% endmacro %}
+
 
 {# A column of a CTE or table by its name: what SQL could not read bare is quoted. A name in double quotes stays as it
    is, so that PostgreSQL, which reads a bare name in lower case, finds a column that was made with capitals. #}
@@ -29,3 +31,5 @@
 {% macro postgres__find_column(columns, name) %}
     {{- return(columns | select('equalto', name.encode().lower().decode()) | first or none) -}}
 {% endmacro %}
+
+{% macro spark__find_column(columns, name) %}{{ return(aam_onboard.duckdb__find_column(columns, name)) }}{% endmacro %}

@@ -13,3 +13,6 @@
         end
     )
 {%- endmacro %}
+
+{# Spark counts them from its own zone's clock and never writes one down; dates begin at the zone's midnight. #}
+{% macro spark__seconds(time) %}cast(cast({{ time }} as timestamp) as double){% endmacro %}

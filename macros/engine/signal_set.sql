@@ -23,6 +23,10 @@
     string_agg(distinct {{ signal }} collate "C", {{ aam_onboard.separator() }})
 {%- endmacro %}
 
+{% macro spark__signal_set(signal) -%}
+    array_join(sort_array(collect_set({{ signal }})), {{ aam_onboard.separator() }})
+{%- endmacro %}
+
 
 {# Aggregate: a number that is the same for the same rows, in whatever order; all of them, or those of a condition.
    Null without rows. A change that keeps the sum of 64-bit hashes does not happen by chance. Under other rules the
@@ -43,6 +47,13 @@
     {%- set hash = 'hashtextextended(' ~ value ~ ', hashtextextended(' ~ key ~ ', ' ~ aam_onboard.rules_hash() ~ '))' -%}
     (sum(case when {{ condition }} then cast({{ hash }} >> 32 as integer) end) << 32)
     # (sum(case when {{ condition }} then cast(({{ hash }} << 32) >> 32 as integer) end) & 4294967295)
+{%- endmacro %}
+
+{# A sum of bigint would wrap around or stop the query, as the session is set. #}
+{% macro spark__fingerprint(key, value, condition) -%}
+    cast(sum(
+        case when {{ condition }} then cast(xxhash64({{ key }}, {{ value }}, {{ aam_onboard.rules_hash() }}) as decimal(20, 0)) end
+    ) % 9223372036854775807 as bigint)
 {%- endmacro %}
 
 
@@ -84,6 +95,13 @@
     ), '')
 {%- endmacro %}
 
+{% macro spark__set_difference(signals, without, condition) -%}
+    coalesce(array_join(sort_array(filter(
+        array_except(split({{ signals }}, {{ aam_onboard.separator() }}), split({{ without }}, {{ aam_onboard.separator() }})),
+        x -> x <> ''{{ condition }}
+    )), {{ aam_onboard.separator() }}), '')
+{%- endmacro %}
+
 
 {# How many signals a set holds. #}
 {% macro set_size(signals) -%}
@@ -113,6 +131,14 @@
     select
         {{ columns | join(', ') }},
         unnest(string_to_array({{ signals }}, {{ aam_onboard.separator() }})) as signal
+    from {{ relation }}
+    where {{ signals }} <> ''
+{%- endmacro %}
+
+{% macro spark__each_signal(relation, columns, signals) %}
+    select
+        {{ columns | join(', ') }},
+        explode(split({{ signals }}, {{ aam_onboard.separator() }})) as signal
     from {{ relation }}
     where {{ signals }} <> ''
 {%- endmacro %}

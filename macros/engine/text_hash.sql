@@ -7,3 +7,5 @@
 {% macro duckdb__text_hash(text) %}hash({{ text }}){% endmacro %}
 
 {% macro postgres__text_hash(text) %}hashtextextended({{ text }}, 0){% endmacro %}
+
+{% macro spark__text_hash(text) %}xxhash64({{ text }}){% endmacro %}

@@ -2,3 +2,5 @@
 {% macro utc_day(time) %}{{ return(adapter.dispatch('utc_day', 'aam_onboard')(time)) }}{% endmacro %}
 
 {% macro default__utc_day(time) %}cast({{ time }} at time zone 'UTC' as date){% endmacro %}
+
+{% macro spark__utc_day(time) %}cast(to_utc_timestamp({{ time }}, current_timezone()) as date){% endmacro %}

@@ -28,3 +28,8 @@
     {%- endif -%}
     lower(replace(replace({{ text }}, 'İ', 'i' || chr(775)), 'Σ', 'σ') collate "{{ collation }}")
 {%- endmacro %}
+
+{# Spark's chr() knows 256 letters. #}
+{% macro spark__lower_case(text) -%}
+    lower(replace(replace({{ text }}, 'İ', 'i' || {{ aam_onboard.text_literal('\u0307') }}), 'Σ', 'σ'))
+{%- endmacro %}

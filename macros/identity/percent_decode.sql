@@ -41,3 +41,16 @@
         else {{ text }}
     end
 {%- endmacro %}
+
+{% macro spark__percent_decode(text) -%}
+    case
+        when {{ text }} rlike '%[0-9A-Fa-f]{2}' and not contains({{ text }}, '%00') then coalesce(
+            try_validate_utf8(cast(unhex(array_join(transform(
+                regexp_extract_all({{ text }}, '(%[0-9A-Fa-f]{2}|[^%]+|%)', 1),
+                x -> case when x rlike '^%..$' then substr(x, 2) else hex(x) end
+            ), '')) as string)),
+            {{ text }}
+        )
+        else {{ text }}
+    end
+{%- endmacro %}

@@ -29,3 +29,8 @@
         )
     end
 {%- endmacro %}
+
+{# Spark's own is that of forms. #}
+{% macro spark__percent_encode(text) -%}
+    replace(replace(replace(url_encode({{ text }}), '+', '%20'), '*', '%2A'), '%7E', '~')
+{%- endmacro %}

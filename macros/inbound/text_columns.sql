@@ -10,7 +10,7 @@
         {%- set column = aam_onboard.model_column(model_name, types, name) -%}
         {%- do found.append(aam_onboard.identifier(column)) -%}
         {%- set type = types.get(column, 'text') -%}
-        {%- if not modules.re.match('(text|varchar|character varying(\(.*\))?|"?null"?)$', type) -%}
+        {%- if not modules.re.match('(text|string|varchar(\(.*\))?|character varying(\(.*\))?|"?null"?)$', type) -%}
             {%- do wrong.append('column ' ~ column ~ ' is ' ~ type | truncate(60) ~ '; ' ~ aam_onboard.cast_to_write(column, type)) -%}
         {%- endif -%}
     {%- endfor -%}
@@ -27,7 +27,7 @@
     {%- set column = aam_onboard.model_column(model_name, types, name) -%}
     {%- set type = types.get(column, 'timestamp') -%}
     {%- set sql = aam_onboard.identifier(column) -%}
-    {%- if modules.re.match('(text|varchar|character)', type) -%}
+    {%- if modules.re.match('(text|string|varchar|character)', type) -%}
         {{ return(aam_onboard.seconds('cast(' ~ sql ~ ' as timestamp)')) }}
     {%- elif modules.re.match('(date|time|interval)', type) -%}
         {{ return(aam_onboard.seconds(sql)) }}
@@ -39,7 +39,7 @@
             ~ '; make it a time, a date, a number or a text: cast(' ~ column ~ ' as timestamp)'
         ) }}
     {%- endif -%}
-    {{ return('cast(' ~ sql ~ ' as double precision)') }}
+    {{ return('cast(' ~ sql ~ ' as ' ~ aam_onboard.double() ~ ')') }}
 {% endmacro %}
 
 

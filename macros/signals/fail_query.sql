@@ -8,3 +8,5 @@
 
 {# PostgreSQL has no such function; a text that is no number does it and stands in the error. #}
 {% macro postgres__fail_query(message) %}cast(cast({{ message }} as integer) as text){% endmacro %}
+
+{% macro spark__fail_query(message) %}cast(raise_error({{ message }}) as string){% endmacro %}

@@ -1,6 +1,8 @@
 {# Before a build adds its changes: forget batches that never left, and sets that a later delivery replaced, so that the
    ledger is as large as the delivered state and no larger. What has been delivered stays the same. #}
-{% macro settle_user_ledger() %}
+{% macro settle_user_ledger() %}{{ return(adapter.dispatch('settle_user_ledger', 'aam_onboard')()) }}{% endmacro %}
+
+{% macro default__settle_user_ledger() %}
     {%- set deliveries = aam_onboard.state_relation('deliveries') %}
     {%- set ledger = aam_onboard.state_relation('user_ledger') %}
     {%- set earlier_and_last %}
@@ -51,4 +53,24 @@
             select 1 from ({{ earlier_and_last }}) as pairs
             where pairs.feed = {{ ledger }}.feed and pairs.earlier_batch = {{ ledger }}.batch_id
         );
+{% endmacro %}
+
+{# Sets that a later delivery replaced stay: settled_sets leaves them out. #}
+{% macro spark__settle_user_ledger() %}{% do aam_onboard.drop_unsettled_batches('user_ledger', 'feed') %}{% endmacro %}
+
+
+{# Spark: a batch of a feed is a partition of its ledger. #}
+{% macro drop_unsettled_batches(name, feed) %}
+    {%- if not execute -%}{{ return('') }}{%- endif -%}
+    {%- set ledger = aam_onboard.state_relation(name) -%}
+    {%- set settled = [] -%}
+    {%- for row in run_query('select distinct feed, batch_id from (' ~ aam_onboard.settled_deliveries() ~ ') as settled') -%}
+        {%- do settled.append([row[0], row[1]]) -%}
+    {%- endfor -%}
+    {%- for row in run_query('select distinct ' ~ feed ~ ', batch_id from ' ~ ledger) if [row[0], row[1]] not in settled -%}
+        {%- do run_query(
+            'alter table ' ~ ledger ~ ' drop if exists partition (batch_id = ' ~ aam_onboard.text_literal(row[1])
+            ~ ', ' ~ feed ~ ' = ' ~ aam_onboard.text_literal(row[0]) ~ ')'
+        ) -%}
+    {%- endfor -%}
 {% endmacro %}

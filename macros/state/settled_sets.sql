@@ -1,5 +1,7 @@
 {# The sets that the destination has, one row a user: what settle_user_ledger leaves of delivered batches. #}
-{% macro settled_sets(ledger) %}
+{% macro settled_sets(ledger) %}{{ return(adapter.dispatch('settled_sets', 'aam_onboard')(ledger)) }}{% endmacro %}
+
+{% macro default__settled_sets(ledger) %}
     select
         ledger.feed,
         ledger.user_id,
@@ -12,4 +14,27 @@
     where
         deliveries.status = 'delivered'
         and deliveries.destination = {{ aam_onboard.text_literal(var('destination')) }}
+{%- endmacro %}
+
+{# Spark's ledger keeps what later deliveries replaced. #}
+{% macro spark__settled_sets(ledger) %}
+    select
+        feed,
+        user_id,
+        last_one.signals,
+        last_one.possible,
+        last_one.fingerprint
+    from (
+        select
+            ledger.feed,
+            ledger.user_id,
+            max_by(struct(ledger.signals, ledger.possible, ledger.fingerprint), deliveries.started_at) as last_one
+        from {{ ledger }} as ledger
+        inner join {{ ref('deliveries') }} as deliveries
+            on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
+        where
+            deliveries.status = 'delivered'
+            and deliveries.destination = {{ aam_onboard.text_literal(var('destination')) }}
+        group by ledger.feed, ledger.user_id
+    ) as users
 {%- endmacro %}

@@ -1,6 +1,6 @@
 -- Users of the feeds by your own IDs, once each. Those whom no site or app showed as they are have a key that ignores
 -- how the ID is spelled. It stands in a table, for PostgreSQL can't hash by a key that it has yet to make.
-{{ config(pre_hook="{{ prefer_hashing() }}", post_hook="analyze {{ this }}", unlogged=true) }}
+{{ config(pre_hook="{{ prefer_hashing() }}", post_hook="{{ analyzed(this) }}", unlogged=true) }}
 -- depends_on: {{ ref('trait_rows') }}, which stops at a wrong column
 with rows_of_feeds as (
     {%- for name, feed in configured('feeds').items() if feed.id_type == 'dpuuid' %}

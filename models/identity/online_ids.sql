@@ -1,5 +1,5 @@
 -- User IDs as sites and apps showed them, once each: what the ID syncs captured of your own data sources.
-{{ config(post_hook="analyze {{ this }}", unlogged=true) }}
+{{ config(post_hook="{{ analyzed(this) }}", unlogged=true) }}
 -- depends_on: {{ ref('checked_id_rows') }}, which stops at a wrong column
 {%- set sources = [] -%}
 {%- for name, sync in configured('id_syncs').items() if sync.prefix == 'adobe_id' -%}

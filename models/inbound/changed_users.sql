@@ -5,7 +5,7 @@
     ledger_columns=[
         'batch_id', 'feed', 'user_id', 'signals', 'possible', 'fingerprint', 'added', 'removed', 'users_more'
     ],
-    post_hook="analyze {{ state_relation('user_ledger') }}",
+    post_hook="{{ analyzed(state_relation('user_ledger')) }}",
 ) }}
 {%- set either = "concat(compared.signals, " ~ separator() ~ ", compared.before)" %}
 with feeds as (

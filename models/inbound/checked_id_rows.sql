@@ -2,7 +2,7 @@
 with
 {%- for name, sync in configured('id_syncs').items() %}
 {%- set columns = text_columns(name, sync.columns) %}
-{%- set newest_at = 'max(' ~ newest_by_column(name, sync.newest_by) ~ ')' if sync.newest_by else 'cast(null as double precision)' %}
+{%- set newest_at = 'max(' ~ newest_by_column(name, sync.newest_by) ~ ')' if sync.newest_by else 'cast(null as ' ~ double() ~ ')' %}
 
 -- {{ name }}
 rows_of_{{ loop.index }} as (
@@ -49,7 +49,7 @@ united as (
         cast(null as {{ dbt.type_string() }}) as first_id,
         cast(null as {{ dbt.type_string() }}) as other_ids,
         cast(null as {{ dbt.type_string() }}) as ids,
-        cast(null as double precision) as newest_at,
+        cast(null as {{ double() }}) as newest_at,
         cast(null as {{ dbt.type_string() }}) as reason
     where false
     {%- endfor %}

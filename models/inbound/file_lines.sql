@@ -22,7 +22,7 @@ several_lines as (
     select
         batch_id,
         feed,
-        string_agg({{ file_line('user_id', 'signals') }}, '' order by line_number asc nulls last) as line,
+        {{ strung(file_line('user_id', 'signals'), 'line_number') }} as line,
         count(*) as lines
     from packed_lines
     group by batch_id, feed, user_id

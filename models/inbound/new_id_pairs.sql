@@ -3,7 +3,7 @@
     materialized='appended',
     appends_to='id_ledger',
     ledger_columns=['batch_id', 'id_sync', 'ids', 'newest_at'],
-    pre_hook=["{{ settle_id_ledger() }}", "analyze {{ state_relation('id_ledger') }}", "{{ prefer_hashing() }}"],
+    pre_hook=["{{ settle_id_ledger() }}", "{{ analyzed(state_relation('id_ledger')) }}", "{{ prefer_hashing() }}"],
 ) }}
 with id_sync_rows as (
     select * from {{ ref('id_sync_rows') }}

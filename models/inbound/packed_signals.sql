@@ -1,6 +1,9 @@
 -- Users whose signals exceed one line: the line that each signal goes into, as few lines as the byte limit allows.
 -- Signals go in byte order; a line ends where the next signal would not fit. Hardly anyone is here.
-{{ config(post_hook="{{ keep_back_signals_beyond_the_last_line() }}") }}
+{{ config(
+    pre_hook="{{ allow_recursion(var('limits').lines_per_user) }}",
+    post_hook="{{ keep_back_signals_beyond_the_last_line() }}",
+) }}
 {%- set limits = var('limits') -%}
 with recursive long_users as (
     select
@@ -37,14 +40,14 @@ places as (
         feed,
         user_id,
         0 as place,
-        cast(0 as double precision) as lines_so_far
+        cast(0 as {{ double() }}) as lines_so_far
     from long_users
     union all
     select
         feed,
         user_id,
         place,
-        cast(bytes_so_far as double precision) / room as lines_so_far
+        cast(bytes_so_far as {{ double() }}) / room as lines_so_far
     from signals
 ),
 
@@ -56,7 +59,7 @@ line_ends as (
         place,
         place - 1 + count(*) over (
             partition by feed, user_id order by lines_so_far asc nulls last
-            range between current row and cast(1.000001 as double precision) following -- noqa: PRS
+            range between current row and cast(1.000001 as {{ double() }}) following -- noqa: PRS
         ) as ends_at
     from places
 ),

@@ -1,7 +1,7 @@
 -- Users whose signals may not be those delivered, or who have a row that breaks a rule. All others are as they were: a
 -- fingerprint of their rows tells, which costs a fraction of making their sets of signals.
 -- Empty as long as nothing has been delivered: then everything is new, and there is nothing to compare.
-{{ config(pre_hook=["{{ settle_user_ledger() }}", "{{ prefer_hashing() }}"], post_hook="analyze {{ this }}") }}
+{{ config(pre_hook=["{{ settle_user_ledger() }}", "{{ prefer_hashing() }}"], post_hook="{{ analyzed(this) }}") }}
 {%- set ledger = ref('user_ledger') %}
 with feeds as (
     {{ configured_feeds() }}

@@ -1,4 +1,4 @@
-{{ config(materialized='state_table', schema=var('aam_state_schema')) }}
+{{ config(materialized='state_table', schema=var('aam_state_schema'), partition_by=['batch_id', 'id_sync']) }}
 -- depends_on: {{ ref('state_versions') }}
 batch_id text not null,
 id_sync text not null,
