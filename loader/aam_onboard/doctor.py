@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aam_onboard import notify, state
-from aam_onboard.config import DuckDBSettings, PostgresSettings, Project, load_project, load_warehouse
+from aam_onboard.config import (
+    DuckDBSettings,
+    Project,
+    SparkSettings,
+    WarehouseSettings,
+    load_project,
+    load_warehouse,
+)
 from aam_onboard.destinations import Destination, DestinationSettings, load_destination, open_destination
 from aam_onboard.encryption import prepare_encryption
 from aam_onboard.errors import AamError, ConfigError
@@ -126,7 +133,7 @@ def _notify(to: str) -> str:
 
 
 def _examine_warehouse(project: Project, target: str | None, *, with_models: bool) -> Iterator[Finding]:
-    profiles: list[tuple[str, DuckDBSettings | PostgresSettings]] = []
+    profiles: list[tuple[str, WarehouseSettings]] = []
     located: list[Project] = []
     connected: list[Warehouse] = []
     yield _find("profile", _profile, project, target, profiles)
@@ -145,24 +152,20 @@ def _examine_warehouse(project: Project, target: str | None, *, with_models: boo
                 warehouse.close()
 
 
-def _profile(
-    project: Project, target: str | None, profiles: list[tuple[str, DuckDBSettings | PostgresSettings]]
-) -> str:
+def _profile(project: Project, target: str | None, profiles: list[tuple[str, WarehouseSettings]]) -> str:
     name, settings = load_warehouse(project, target)
     profiles.append((name, settings))
     return f"{project.profile}, target {name} ({settings.type})"
 
 
-def _models(
-    project: Project, target: str, settings: DuckDBSettings | PostgresSettings, located: list[Project]
-) -> str:
+def _models(project: Project, target: str, settings: WarehouseSettings, located: list[Project]) -> str:
     relations = find_relations(project, target, settings)
     relations.place("batches")
     located.append(project.model_copy(update={"relations": relations}))
     return f"dbt reads the project: {len(relations.places)} models and seeds for Audience Manager"
 
 
-def _connect(name: str, settings: DuckDBSettings | PostgresSettings, connected: list[Warehouse]) -> str:
+def _connect(name: str, settings: WarehouseSettings, connected: list[Warehouse]) -> str:
     if isinstance(settings, DuckDBSettings) and not Path(settings.path).exists():
         raise _NotYetError(NOT_BUILT)
     connected.append(open_warehouse(name, settings, read_only=True))
@@ -170,7 +173,7 @@ def _connect(name: str, settings: DuckDBSettings | PostgresSettings, connected: 
 
 
 def _examine_relations(
-    project: Project, settings: DuckDBSettings | PostgresSettings, warehouse: Warehouse | None
+    project: Project, settings: WarehouseSettings, warehouse: Warehouse | None
 ) -> Iterator[Finding]:
     yield _find("schemas", _schemas, project.relations, settings, warehouse)
     yield _find("state", _state, project, warehouse)
@@ -184,9 +187,7 @@ def _examine_relations(
     yield _find("taxonomy", _taxonomy, project, warehouse)
 
 
-def _schemas(
-    relations: Relations, settings: DuckDBSettings | PostgresSettings, warehouse: Warehouse | None
-) -> str:
+def _schemas(relations: Relations, settings: WarehouseSettings, warehouse: Warehouse | None) -> str:
     """Whether a build may write where dbt puts the models."""
     schemas = sorted({schema for schema, _ in relations.places.values()})
     if isinstance(settings, DuckDBSettings):
@@ -196,6 +197,8 @@ def _schemas(
                 raise ConfigError(f"{place} can't be written: change its rights, or `path` in profiles.yml")
     elif warehouse is None:
         raise _NotYetError("not known before the warehouse answers")
+    elif isinstance(settings, SparkSettings):
+        return f"{', '.join(schemas)}: whether they can be written, a build tells"
     else:
         for schema in schemas:
             [found] = warehouse.rows(
@@ -253,12 +256,7 @@ def _columns(warehouse: Warehouse | None, place: tuple[str, str]) -> set[str]:
     if warehouse is None or not warehouse.has_table(*place):
         raise _NotYetError(NOT_BUILT)
     warehouse.rows(f"select 1 from {quoted(*place)} limit 1")  # that it can be read, too
-    found = warehouse.rows(
-        "select column_name::text as name from information_schema.columns where table_catalog = current_database()"
-        " and lower(table_schema) = lower($1) and lower(table_name) = lower($2)",
-        list(place),
-    )
-    return {row["name"].lower() for row in found}
+    return {name.lower() for name in warehouse.columns(*place)}
 
 
 def _examine_destination(project: Project, to: str | None, write: bool) -> Iterator[Finding]:

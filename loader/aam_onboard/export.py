@@ -17,8 +17,6 @@ from aam_onboard.spool import spool_of
 from aam_onboard.state import Batch, Delivery, DeliveryFile
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from aam_onboard.check import FileReport
     from aam_onboard.config import Project
     from aam_onboard.files import Part
@@ -30,12 +28,10 @@ class CheckFailedError(DeliveryError):
 
 def made_files(run: Run, delivery: Delivery) -> Iterator[DeliveryFile]:
     """Export the batch's lines, a file at a time; only files of a split delivery are numbered."""
-    from aam_onboard.files import write_parts
-
     limits = run.project.vars.limits
     run.options.on_progress(delivery.feed, "expected", delivery.lines, 0)
-    parts = write_parts(
-        _lines(run, delivery),
+    parts = run.warehouse.write_parts(
+        *_lines(run, delivery),
         spool_of(run, delivery.delivery_id),
         split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
         max_plain_bytes=limits.max_plain_bytes,
@@ -44,12 +40,16 @@ def made_files(run: Run, delivery: Delivery) -> Iterator[DeliveryFile]:
         on_progress=lambda lines, size: run.options.on_progress(delivery.feed, "written", lines, size),
     )
     day = datetime.now(timezone.utc).date()
-    for number, part in enumerate(parts, start=1):
-        yield _file(run, delivery, part, day, split=number if number > 1 or part.more else None)
+    with _torn_where_missing(run):
+        for number, part in enumerate(parts, start=1):
+            yield _file(run, delivery, part, day, split=number if number > 1 or part.more else None)
 
 
-def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
-    """The batch's lines, as write_parts takes them; of this batch alone, for another may be built meanwhile."""
+def _lines(run: Run, delivery: Delivery) -> tuple[str, list[str]]:
+    """The query of the batch's lines, as write_parts takes them, and its parameters.
+
+    Of this batch alone, for another may be built meanwhile.
+    """
     if delivery.kind == "data":
         file_lines = state.table(run.project, "file_lines")
         sql = f"select line, lines from {file_lines} where feed = $1 and batch_id = $2"
@@ -59,8 +59,13 @@ def _lines(run: Run, delivery: Delivery) -> Iterator[pa.RecordBatch]:
             f"select ids || chr(10) as line, 1 as lines from {id_sync_lines}"
             " where id_sync = $1 and batch_id = $2"
         )
+    return sql, [delivery.feed, delivery.batch_id]
+
+
+@contextmanager
+def _torn_where_missing(run: Run) -> Iterator[None]:
     try:
-        yield from run.warehouse.stream(sql, [delivery.feed, delivery.batch_id])
+        yield
     except MissingTableError as error:
         raise state.torn(run.warehouse, str(error)) from None
 
@@ -135,7 +140,8 @@ def check_before_encryption(run: Run, delivery: Delivery) -> None:
 
     @contextmanager
     def opened() -> Iterator[BinaryIO]:
-        yield cast(BinaryIO, BatchText(_lines(run, delivery)))
+        with _torn_where_missing(run):
+            yield cast(BinaryIO, BatchText(run.warehouse.stream(*_lines(run, delivery))))
 
     rules = run.project.rules
     # all parts are read as one

@@ -20,7 +20,7 @@ from aam_onboard.package import NAME as PACKAGE
 from aam_onboard.package import package_root
 
 if TYPE_CHECKING:
-    from aam_onboard.config import DuckDBSettings, PostgresSettings, Project
+    from aam_onboard.config import Project, WarehouseSettings
 
 FOLDER = Path(".aam") / "relations"
 
@@ -50,7 +50,7 @@ class Relations:
 
 
 def kept_relations(
-    project: Project, target: str, settings: DuckDBSettings | PostgresSettings, *, reporting: bool = False
+    project: Project, target: str, settings: WarehouseSettings, *, reporting: bool = False
 ) -> Relations | None:
     """What dbt said last, when it would say the same today. `reporting`: of the models that `aam report` has made."""
     with suppress(OSError, ValueError, KeyError, TypeError):
@@ -63,7 +63,7 @@ def kept_relations(
 def keep_relations(
     project: Project,
     target: str,
-    settings: DuckDBSettings | PostgresSettings,
+    settings: WarehouseSettings,
     places: Mapping[str, Any],
     *,
     reporting: bool = False,
@@ -82,9 +82,7 @@ def _file(project: Project, target: str, reporting: bool) -> Path:
     return project.root / FOLDER / f"{quote(target, safe='')}{'.reporting' if reporting else ''}.json"
 
 
-def _made_from(
-    project: Project, target: str, settings: DuckDBSettings | PostgresSettings, reporting: bool
-) -> str:
+def _made_from(project: Project, target: str, settings: WarehouseSettings, reporting: bool) -> str:
     """A digest of all that dbt makes names from."""
     digest = hashlib.sha256()
     given = sorted((name, value) for name, value in project.given_vars.items() if name != "retired")

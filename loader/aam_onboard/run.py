@@ -13,8 +13,8 @@ from aam_onboard import forget, history, metrics, notify, pickup, receipts, stat
 from aam_onboard.build import dbt_build, dbt_places, dbt_started, dbt_state
 from aam_onboard.config import (
     DuckDBSettings,
-    PostgresSettings,
     Project,
+    WarehouseSettings,
     load_project,
     load_warehouse,
 )
@@ -42,7 +42,7 @@ class Place:
 
     project: Project
     target: str
-    warehouse: DuckDBSettings | PostgresSettings
+    warehouse: WarehouseSettings
     destination_name: str
     destination: DestinationSettings
 
@@ -93,7 +93,7 @@ def located(place: Place) -> Place:
     return _with(place, find_relations(place.project, place.target, place.warehouse))
 
 
-def find_relations(project: Project, target: str, warehouse: DuckDBSettings | PostgresSettings) -> Relations:
+def find_relations(project: Project, target: str, warehouse: WarehouseSettings) -> Relations:
     """Where the models of a target lie or will lie. Raises ConfigError for a project that dbt can't read."""
     relations = kept_relations(project, target, warehouse)
     if relations is None:

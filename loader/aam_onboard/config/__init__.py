@@ -9,6 +9,8 @@ from aam_onboard.config.profile import (
     DuckDBSettings,
     PostgresSettings,
     Retries,
+    SparkSettings,
+    WarehouseSettings,
     load_warehouse,
 )
 from aam_onboard.config.project import Project, find_project, load_project, package_rules
@@ -39,7 +41,9 @@ __all__ = [
     "PostgresSettings",
     "Project",
     "Retries",
+    "SparkSettings",
     "Vars",
+    "WarehouseSettings",
     "find_project",
     "load_project",
     "load_warehouse",

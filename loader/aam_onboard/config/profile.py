@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import quote
 
 from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
@@ -103,13 +104,40 @@ class PostgresSettings(_WarehouseSettings):
     application_name: Text = "aam"
 
 
-_WAREHOUSES: dict[str, type[DuckDBSettings] | type[PostgresSettings]] = {
+class SparkSettings(_WarehouseSettings):
+    """A Spark session, as dbt-spark's profile says: by Spark Connect (`spark.remote`), or with a driver of our own.
+
+    `lock`: beside the project; what a run holds.
+    """
+
+    type: Literal["spark"]
+    method: Literal["session"]
+    server_side_parameters: dict[str, str | bool | int | float] = Field(default={}, repr=False)
+    lock: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_a_session(cls, raw: Any) -> Any:
+        if raw.get("method") != "session":
+            raise ValueError(
+                f"method {shown(raw.get('method'))} is none that files can be written by; use method: session, with"
+                " spark.remote in server_side_parameters for a Spark Connect server"
+            )
+        speculation = str((raw.get("server_side_parameters") or {}).get("spark.speculation", "false"))
+        if speculation.lower() != "false":
+            raise ValueError("spark.speculation is on: a file would be written twice; set it to false")
+        return raw
+
+
+WarehouseSettings: TypeAlias = DuckDBSettings | PostgresSettings | SparkSettings
+_WAREHOUSES: dict[str, type[DuckDBSettings] | type[PostgresSettings] | type[SparkSettings]] = {
     "duckdb": DuckDBSettings,
     "postgres": PostgresSettings,
+    "spark": SparkSettings,
 }
 
 
-def load_warehouse(project: Project, target: str | None) -> tuple[str, DuckDBSettings | PostgresSettings]:
+def load_warehouse(project: Project, target: str | None) -> tuple[str, WarehouseSettings]:
     """The dbt target's name and connection: from DBT_PROFILES_DIR, the project, or ~/.dbt, as dbt itself looks.
 
     Raises ConfigError that names the file and the key.
@@ -127,20 +155,20 @@ def load_warehouse(project: Project, target: str | None) -> tuple[str, DuckDBSet
     kind = output.get("type")
     if not isinstance(kind, str) or kind not in _WAREHOUSES:
         raise ConfigError(
-            f"{path}: {chosen}.type: {shown(kind)} is no supported warehouse; use duckdb or postgres"
+            f"{path}: {chosen}.type: {shown(kind)} is no supported warehouse; use duckdb, postgres or spark"
         )
     settings = read_as(_WAREHOUSES[kind], output, str(path), chosen)
-    return chosen, _in_the_project(settings, project.root)
+    return chosen, _in_the_project(settings, project.root, chosen)
 
 
-def _in_the_project(
-    settings: DuckDBSettings | PostgresSettings, root: Path
-) -> DuckDBSettings | PostgresSettings:
+def _in_the_project(settings: WarehouseSettings, root: Path, target: str) -> WarehouseSettings:
     """The settings with relative paths from the project's folder, where dbt works."""
     if isinstance(settings, PostgresSettings):
         files = {name: getattr(settings, name) for name in ("sslcert", "sslkey", "sslrootcert")}
         found = {name: str(root / file) for name, file in files.items() if file and file != "system"}
         return settings.model_copy(update=found)
+    if isinstance(settings, SparkSettings):
+        return settings.model_copy(update={"lock": str(root / ".aam" / f"{quote(target, safe='')}.spark")})
     by_dbt = dict(settings.by_dbt)
     if isinstance(by_dbt.get("attach"), list):
         by_dbt["attach"] = [_attached_from(found, root) for found in by_dbt["attach"]]

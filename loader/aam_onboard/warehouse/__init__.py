@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from aam_onboard.config import DuckDBSettings, PostgresSettings
+    from aam_onboard.config import WarehouseSettings
+    from aam_onboard.encryption import Encryption
+    from aam_onboard.files import Part
 
 
 class Warehouse(Protocol):
@@ -66,6 +69,40 @@ class Warehouse(Protocol):
         )
         return bool(self.rows(sql, [schema, table]))
 
+    def columns(self, schema: str, table: str) -> list[str]:
+        """The names of a table's columns; none where it is not there."""
+        sql = (
+            "select cast(column_name as text) as name from information_schema.columns"
+            " where table_catalog = current_database()"
+            " and lower(table_schema) = lower($1) and lower(table_name) = lower($2)"
+        )
+        return [row["name"] for row in self.rows(sql, [schema, table])]
+
+    def write_parts(
+        self,
+        sql: str,
+        parameters: Sequence[object],
+        directory: Path,
+        *,
+        split_bytes: int,
+        max_plain_bytes: int,
+        encryption: Encryption | None,
+        expected_lines: int,
+        on_progress: Callable[[int, int], None],
+    ) -> Iterator[Part]:
+        """Write the lines of a query to files of a directory, as files.write_parts does."""
+        from aam_onboard.files import write_parts
+
+        return write_parts(
+            self.stream(sql, parameters),
+            directory,
+            split_bytes=split_bytes,
+            max_plain_bytes=max_plain_bytes,
+            encryption=encryption,
+            expected_lines=expected_lines,
+            on_progress=on_progress,
+        )
+
     def close(self) -> None:
         """Let go of the warehouse."""
 
@@ -75,9 +112,7 @@ def quoted(*names: str) -> str:
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
-def open_warehouse(
-    name: str, settings: DuckDBSettings | PostgresSettings, *, read_only: bool = False
-) -> Warehouse:
+def open_warehouse(name: str, settings: WarehouseSettings, *, read_only: bool = False) -> Warehouse:
     """Connect to the dbt target `name`.
 
     Raises LockedError when another process has the DuckDB file, ConfigError when there is no such file or server, or
@@ -87,12 +122,16 @@ def open_warehouse(
         from aam_onboard.warehouse.duckdb import DuckDBWarehouse
 
         return DuckDBWarehouse(name, settings, read_only=read_only)
+    if settings.type == "spark":
+        from aam_onboard.warehouse.spark import SparkWarehouse
+
+        return SparkWarehouse(name, settings)
     from aam_onboard.warehouse.postgres import PostgresWarehouse
 
     return PostgresWarehouse(name, settings)
 
 
-def beside_others(settings: DuckDBSettings | PostgresSettings) -> AbstractContextManager[None]:
+def beside_others(settings: WarehouseSettings) -> AbstractContextManager[None]:
     """Held by who only looks, before the warehouse is opened; raises LockedError when that is not possible now."""
     if settings.type == "duckdb":
         from aam_onboard.warehouse.duckdb import shared_lock
@@ -101,9 +140,7 @@ def beside_others(settings: DuckDBSettings | PostgresSettings) -> AbstractContex
     return nullcontext()
 
 
-def lock_feeds(
-    name: str, settings: DuckDBSettings | PostgresSettings, feeds: Sequence[str]
-) -> AbstractContextManager[None]:
+def lock_feeds(name: str, settings: WarehouseSettings, feeds: Sequence[str]) -> AbstractContextManager[None]:
     """Hold the feeds for this process alone; raises LockedError that names the holder and since when.
 
     To be taken before the warehouse is opened: an open DuckDB file would be in the way of the dbt of another run.
@@ -112,6 +149,11 @@ def lock_feeds(
         from aam_onboard.warehouse.duckdb import file_lock
 
         return file_lock(settings.path)
+    if settings.type == "spark":
+        from aam_onboard.warehouse.duckdb import file_lock
+
+        Path(settings.lock).parent.mkdir(parents=True, exist_ok=True)
+        return file_lock(settings.lock)
     from aam_onboard.warehouse.postgres import advisory_locks
 
     return advisory_locks(name, settings, feeds)
