@@ -11,7 +11,7 @@ STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar --processes 2
 BACK := --vars '{outbound: {e_mail_tool: {destination_id: 4411, master_dpid: 58342, output: back, separator: space}}}'
 CUSTOMERS := select segment_name as segment, count(*) as customers from {{ ref('aam_onboard', 'customer_segments') }} group by segment_name order by segment_name
 
-.PHONY: demo test soak lint format docs bench clean
+.PHONY: demo test test-spark soak lint format docs bench clean
 
 demo: .venv/installed  ## the main job on DuckDB and a local directory, with the demo's data
 	cd demo && ../$(DBT) deps --quiet
@@ -35,6 +35,9 @@ demo: .venv/installed  ## the main job on DuckDB and a local directory, with the
 
 test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and FTP servers, gpg
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-spark: .venv/installed-spark  ## what needs Spark: a real cluster of this machine's, three minutes
+	$(BIN)/python -m pytest tests/spark
 
 soak: .venv/installed-dev  ## random input and kills, AAM_SOAK (10) times as long, and what `test` tries on one engine of two
 	AAM_SOAK=$${AAM_SOAK:-10} $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'hypothesis or soak or one_engine'

@@ -349,6 +349,20 @@ def test_a_full_disk(tiny_disk):
     assert list(tiny_disk.iterdir()) == []
 
 
+def test_a_directory_that_is_taken_away_ends_the_work_and_stays_away(tmp_path):
+    parts = write_parts(
+        (batch(users(1000, start)) for start in range(0, 10_000, 1000)),
+        tmp_path / "spool",
+        split_bytes=HUGE,
+        max_plain_bytes=100_000,
+    )
+    next(parts)
+    shutil.rmtree(tmp_path / "spool")
+    with pytest.raises(DeliveryError, match="spool can't be written"):
+        list(parts)
+    assert not (tmp_path / "spool").exists()
+
+
 def test_ctrl_c_ends_at_once_and_leaves_nothing(tmp_path):
     for _ in range(5):
         process = run(ENDLESS, tmp_path)

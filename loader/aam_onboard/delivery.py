@@ -19,14 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from aam_onboard import forget, history, state, strays
 from aam_onboard.destinations import CannotListError, Stored
-from aam_onboard.errors import AamError, ConfigError, DeliveryError, GuardError
-from aam_onboard.export import (
-    CheckFailedError,
-    check_before_encryption,
-    check_before_upload,
-    file_root,
-    made_files,
-)
+from aam_onboard.errors import AamError, CheckFailedError, ConfigError, DeliveryError, GuardError
+from aam_onboard.export import check_before_encryption, check_before_upload, file_root, made_files
 from aam_onboard.guards import guard_verdict, refusal_of_full, require_full, why_nothing_is_sent
 from aam_onboard.pickup import mind_the_order, seen_picked_up
 from aam_onboard.running import FeedError, Outcome, Run, RunResult

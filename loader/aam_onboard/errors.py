@@ -13,6 +13,10 @@ class DeliveryError(AamError):
     """A file could not be made or did not reach its destination."""
 
 
+class CheckFailedError(DeliveryError):
+    """A file that Audience Manager would refuse; it was not sent."""
+
+
 class MissingTableError(DeliveryError):
     """A table or view of the warehouse is not there."""
 

@@ -10,20 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from aam_onboard import state
-from aam_onboard.errors import DeliveryError, MissingTableError
+from aam_onboard.errors import MissingTableError
 from aam_onboard.filenames import FileName, IdSyncName, InboundName
 from aam_onboard.running import Run
 from aam_onboard.spool import spool_of
 from aam_onboard.state import Batch, Delivery, DeliveryFile
 
 if TYPE_CHECKING:
-    from aam_onboard.check import FileReport
     from aam_onboard.config import Project
     from aam_onboard.files import Part
-
-
-class CheckFailedError(DeliveryError):
-    """A file that Audience Manager would refuse; it was not sent."""
 
 
 def made_files(run: Run, delivery: Delivery) -> Iterator[DeliveryFile]:
@@ -125,17 +120,17 @@ def file_root(run: Run, of: Batch | Delivery) -> Callable[[int], str]:
 
 def check_before_upload(run: Run, file: DeliveryFile) -> None:
     """Raise CheckFailedError for a file that Audience Manager would refuse; an encrypted one nobody here can read."""
-    from aam_onboard.check import check_file
+    from aam_onboard.check import check_file, require_ok
 
     if _checks(run) and not run.encryption:
-        _require_ok(check_file(Path(file.spool_path), file.name, run.project.rules))
+        require_ok(check_file(Path(file.spool_path), file.name, run.project.rules))
 
 
 def check_before_encryption(run: Run, delivery: Delivery) -> None:
     """Check what will be encrypted, in a reading of its own, so that plain text touches no disk."""
     if not (_checks(run) and run.encryption):
         return
-    from aam_onboard.check import check_text
+    from aam_onboard.check import check_text, require_ok
     from aam_onboard.files import BatchText
 
     @contextmanager
@@ -146,20 +141,8 @@ def check_before_encryption(run: Run, delivery: Delivery) -> None:
     rules = run.project.rules
     # all parts are read as one
     limits = rules.limits.model_copy(update={"max_plain_bytes": sys.maxsize})
-    _require_ok(check_text(opened, delivery.file_root, rules.model_copy(update={"limits": limits})))
+    require_ok(check_text(opened, delivery.file_root, rules.model_copy(update={"limits": limits})))
 
 
 def _checks(run: Run) -> bool:
     return run.project.vars.check if run.options.check is None else run.options.check
-
-
-def _require_ok(report: FileReport) -> None:
-    if not report.ok:
-        first = report.errors[0]
-        # No sample of a line: it is a person's data, and this is written down for good.
-        found = f"line {first.line}: {first.reason}" if first.line else f"{first.reason}, {first.sample}"
-        says = f" ({report.says[first.reason]})" if first.reason in report.says else ""
-        raise CheckFailedError(
-            f"{report.file} was not sent, Audience Manager would refuse it: {found}{says};"
-            " mend the rows, or the rule in vars.rules that let them through, and run `aam run`"
-        )

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -85,6 +86,7 @@ def write_parts(
     max_plain_bytes: int,
     encryption: Encryption | None = None,
     level: int = 1,
+    threads: int = _THREADS,
     expected_lines: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Part]:
@@ -101,10 +103,11 @@ def write_parts(
     A file is closed between 95 % and 100 % of `split_bytes` (of its size on the disk; encrypted files a
     quarter of a megabyte earlier), and before its text exceeds `max_plain_bytes` [inbound-file-
     compression]. Only a value that is larger than a limit makes a file that is larger. gzip of `level` 0 to
-    3, or what `encryption` asks for. `on_progress` is called with the lines and plain bytes taken since its
-    last call.
+    3, in so many `threads`, or what `encryption` asks for. `on_progress` is called with the lines and plain bytes
+    taken since its last call.
 
-    The same batches give the same bytes (gzip). The directory is created with mode 0700, files have 0600.
+    The same batches give the same bytes (gzip). The directory is created with mode 0700, before the first file only:
+    who takes it away meanwhile ends the work. Files have 0600.
     Whatever ends the work early, an exception or the closing of the iterator, the unfinished file is removed;
     those yielded stay. Consume the iterator in one thread.
 
@@ -112,6 +115,7 @@ def write_parts(
     """
     parts: list[_OpenPart] = []  # those open, the one whose turn it is first
     at_once = None if encryption else 1  # None: not known yet
+    there = False
     try:
         for batch in batches:
             values = _Values(batch)
@@ -119,8 +123,13 @@ def write_parts(
             while row < values.rows:
                 if at_once is None and parts and parts[0].plain >= _ENOUGH_TO_TELL:
                     at_once = 2 if parts[0].size_of(expected_lines) > split_bytes else 1
+                if not there:
+                    with _disk_errors(directory):
+                        make_private_folder(directory)
+                    there = True
                 if len(parts) < (at_once or 1):
-                    parts.insert(0, _OpenPart(directory, encryption, level, split_bytes, max_plain_bytes))
+                    encoder = partial(_encoder, encryption, level, threads)
+                    parts.insert(0, _OpenPart(directory, encoder, split_bytes, max_plain_bytes))
                 part = parts[0]
                 end = values.fitting(row, part.room(values.size(row)))
                 if end == row and part.lines:
@@ -248,8 +257,7 @@ class _OpenPart:
     def __init__(
         self,
         directory: Path,
-        encryption: Encryption | None,
-        level: int,
+        encoder: Callable[[Callable[[bytes], None]], Encoder],
         split_bytes: int,
         max_plain_bytes: int,
     ) -> None:
@@ -259,12 +267,9 @@ class _OpenPart:
         self._max_plain_bytes = max_plain_bytes
         self._directory = directory
         with _disk_errors(directory):
-            make_private_folder(directory)
             self._file = _HashedFile(directory)
         try:
-            self._encoder: Encoder = (
-                encryption.encoder(self._file.append) if encryption else _Gzip(self._file.append, level)
-            )
+            self._encoder = encoder(self._file.append)
             self._measured_at = 0
             self._measured = self._encoder.most(wait=True)
         except BaseException:
@@ -331,6 +336,12 @@ class _OpenPart:
             self._file.discard()
 
 
+def _encoder(
+    encryption: Encryption | None, level: int, threads: int, append: Callable[[bytes], None]
+) -> Encoder:
+    return encryption.encoder(append) if encryption else _Gzip(append, level, threads)
+
+
 class _HashedFile:
     """A temporary file whose bytes are counted and hashed on their way to the disk."""
 
@@ -372,10 +383,11 @@ class _Gzip:
     thread stuck.
     """
 
-    def __init__(self, append: Callable[[bytes], None], level: int) -> None:
+    def __init__(self, append: Callable[[bytes], None], level: int, threads: int) -> None:
         self._append = append
         self._level = level
-        self._compressing = ThreadPoolExecutor(_THREADS, "compress")
+        self._most_pending = 2 * threads
+        self._compressing = ThreadPoolExecutor(threads, "compress")
         self._writing = ThreadPoolExecutor(1, "write")
         # plain bytes of a block, and bytes of the file after it
         self._pending: deque[tuple[int, Future[int]]] = deque()
@@ -391,7 +403,7 @@ class _Gzip:
             deflated = self._compressing.submit(_deflate, block, self._before, self._level)
             self._pending.append((len(block), self._writing.submit(self._write_block, deflated, len(block))))
             self._before = block[-_WINDOW:]
-            self._settle(most_pending=2 * _THREADS)
+            self._settle(most_pending=self._most_pending)
 
     def most(self, wait: bool) -> int:
         if wait:

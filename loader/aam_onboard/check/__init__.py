@@ -18,6 +18,7 @@ from aam_onboard.check.report import (
     CheckReport,
     FileReport,
     Problem,
+    require_ok,
 )
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "check_files",
     "check_text",
     "find_files",
+    "require_ok",
 ]

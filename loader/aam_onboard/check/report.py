@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TextIO
 
-from aam_onboard.errors import ConfigError
+from aam_onboard.errors import CheckFailedError, ConfigError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -147,6 +147,20 @@ class CheckReport:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {"ok": self.ok, "files": [file.as_dict() for file in self.files]}
+
+
+def require_ok(report: FileReport) -> None:
+    """Raise CheckFailedError for a file that Audience Manager would refuse."""
+    if report.ok:
+        return
+    first = report.errors[0]
+    # No sample of a line: it is a person's data, and this is written down for good.
+    found = f"line {first.line}: {first.reason}" if first.line else f"{first.reason}, {first.sample}"
+    says = f" ({report.says[first.reason]})" if first.reason in report.says else ""
+    raise CheckFailedError(
+        f"{report.file} was not sent, Audience Manager would refuse it: {found}{says};"
+        " mend the rows, or the rule in vars.rules that let them through, and run `aam run`"
+    )
 
 
 class Tally:
