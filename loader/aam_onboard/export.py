@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from aam_onboard import state
 from aam_onboard.errors import MissingTableError
+from aam_onboard.executors import Check
 from aam_onboard.filenames import FileName, IdSyncName, InboundName
 from aam_onboard.running import Run
 from aam_onboard.spool import spool_of
@@ -31,6 +32,7 @@ def made_files(run: Run, delivery: Delivery) -> Iterator[DeliveryFile]:
         split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
         max_plain_bytes=limits.max_plain_bytes,
         encryption=run.encryption,
+        check=Check(delivery.file_root, run.project.rules) if _checks(run) else None,
         expected_lines=delivery.lines,
         on_progress=lambda lines, size: run.options.on_progress(delivery.feed, "written", lines, size),
     )
@@ -122,13 +124,13 @@ def check_before_upload(run: Run, file: DeliveryFile) -> None:
     """Raise CheckFailedError for a file that Audience Manager would refuse; an encrypted one nobody here can read."""
     from aam_onboard.check import check_file, require_ok
 
-    if _checks(run) and not run.encryption:
+    if _checks(run) and not run.encryption and not run.warehouse.checks_files:
         require_ok(check_file(Path(file.spool_path), file.name, run.project.rules))
 
 
 def check_before_encryption(run: Run, delivery: Delivery) -> None:
     """Check what will be encrypted, in a reading of its own, so that plain text touches no disk."""
-    if not (_checks(run) and run.encryption):
+    if not (_checks(run) and run.encryption) or run.warehouse.checks_files:
         return
     from aam_onboard.check import check_text, require_ok
     from aam_onboard.files import BatchText

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from aam_onboard.config import WarehouseSettings
     from aam_onboard.encryption import Encryption
+    from aam_onboard.executors import Check
     from aam_onboard.files import Part
 
 
@@ -24,6 +25,7 @@ class Warehouse(Protocol):
     name: str
     row_id: str
     """What a row of a table is known by, as long as a transaction lasts."""
+    checks_files: bool = False  # whether write_parts examines what it writes
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """A small result, one dict a row."""
@@ -87,10 +89,14 @@ class Warehouse(Protocol):
         split_bytes: int,
         max_plain_bytes: int,
         encryption: Encryption | None,
+        check: Check | None,
         expected_lines: int,
         on_progress: Callable[[int, int], None],
     ) -> Iterator[Part]:
-        """Write the lines of a query to files of a directory, as files.write_parts does."""
+        """Write the lines of a query to files of a directory, as files.write_parts does.
+
+        `check`: what they are examined as, where the warehouse does so itself (`checks_files`).
+        """
         from aam_onboard.files import write_parts
 
         return write_parts(

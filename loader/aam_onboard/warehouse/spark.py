@@ -11,22 +11,26 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aam_onboard.errors import AamError, ConfigError, DeliveryError, MissingTableError, without_values
+from aam_onboard.errors import ConfigError, DeliveryError
+from aam_onboard.executors import clear_errors, export
 from aam_onboard.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
     from sqlglot import exp
 
     from aam_onboard.config import SparkSettings
+    from aam_onboard.encryption import Encryption
+    from aam_onboard.executors import Check
+    from aam_onboard.files import Part
 
 LOG = "state_log"  # in the schema of the state
 INSTALL = "install aam-onboard[spark]"
@@ -47,6 +51,8 @@ class _Written:
 class SparkWarehouse(Warehouse):
     """A Spark session."""
 
+    checks_files = True  # in the executors
+
     def __init__(self, name: str, settings: SparkSettings) -> None:
         self.name = name
         self._session = _open_session(name, settings)
@@ -59,7 +65,7 @@ class SparkWarehouse(Warehouse):
         return self._rows(_for_spark(sql, parameters))
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
-        with self._clear_errors():
+        with clear_errors():
             rows: list[dict[str, Any]] = self._session.sql(sql).toArrow().to_pylist()
         return rows
 
@@ -96,11 +102,34 @@ class SparkWarehouse(Warehouse):
 
     def stream(self, sql: str, parameters: Sequence[object] = ()) -> Iterator[pa.RecordBatch]:
         """See Warehouse; but here all of it comes into the driver's memory, so that an export goes by `write_parts`."""
-        with self._clear_errors():
-            yield from self._frame(sql, parameters).toArrow().to_batches()
+        with clear_errors():
+            yield from self._session.sql(_for_spark(sql, parameters)).toArrow().to_batches()
 
-    def _frame(self, sql: str, parameters: Sequence[object]) -> DataFrame:
-        return self._session.sql(_for_spark(sql, parameters))
+    def write_parts(
+        self,
+        sql: str,
+        parameters: Sequence[object],
+        directory: Path,
+        *,
+        split_bytes: int,
+        max_plain_bytes: int,
+        encryption: Encryption | None,
+        check: Check | None,
+        expected_lines: int,
+        on_progress: Callable[[int, int], None],
+    ) -> Iterator[Part]:
+        """See Warehouse: by the executors, and none of them before all are whole."""
+        return export(
+            self._session,
+            _for_spark(sql, parameters),
+            directory,
+            split_bytes=split_bytes,
+            max_plain_bytes=max_plain_bytes,
+            encryption=encryption,
+            check=check,
+            expected_lines=expected_lines,
+            on_progress=on_progress,
+        )
 
     def load(self, table: Sequence[str], query: str) -> None:
         """See Warehouse."""
@@ -117,7 +146,7 @@ class SparkWarehouse(Warehouse):
 
     def has_table(self, schema: str, table: str) -> bool:
         """See Warehouse."""
-        with self._clear_errors():
+        with clear_errors():
             return bool(self._session.catalog.tableExists(f"`{schema}`.`{table}`"))
 
     def columns(self, schema: str, table: str) -> list[str]:
@@ -213,7 +242,7 @@ class SparkWarehouse(Warehouse):
             for place, change in enumerate(changes)
         ]
         columns = "change bigint, place int, name string, row_id string, gone boolean, content string"
-        with self._clear_errors():
+        with clear_errors():
             self._session.createDataFrame(rows, columns).coalesce(1).write.insertInto(log)
 
     def _change_parts(self, statement: exp.Update | exp.Delete, parts: Sequence[str]) -> None:
@@ -236,7 +265,7 @@ class SparkWarehouse(Warehouse):
         found = self._rows(
             f"select distinct {', '.join(parts)} from {table} where {where.sql(dialect='spark')}"
         )
-        with self._clear_errors():
+        with clear_errors():
             for row in found:
                 part = _part(row)
                 if isinstance(statement, exp.Delete):
@@ -249,24 +278,15 @@ class SparkWarehouse(Warehouse):
 
     def _types(self, schema: str, table: str) -> dict[str, str]:
         """Of its columns, by name."""
-        with self._clear_errors():
+        with clear_errors():
             fields = self._session.table(f"`{schema}`.`{table}`").schema.fields
         return {field.name: field.dataType.simpleString() for field in fields}
 
     def _parts(self, schema: str, table: str) -> list[str]:
         """The columns by which a ledger is parted; a table of the log has none."""
-        with self._clear_errors():
+        with clear_errors():
             columns = self._session.catalog.listColumns(f"`{schema}`.`{table}`")
         return [column.name for column in columns if column.isPartition]
-
-    @contextmanager
-    def _clear_errors(self) -> Iterator[None]:
-        from pyspark.errors import PySparkException
-
-        try:
-            yield
-        except PySparkException as error:
-            raise _error(self.name, error) from None
 
 
 def _parsed(sql: str) -> exp.Expression:
@@ -393,12 +413,6 @@ def _end_java() -> None:
             process.stdin.close()  # which it waits for
         process.wait()
     SparkContext._gateway = SparkContext._jvm = None
-
-
-def _error(name: str, error: Exception) -> AamError:
-    condition = getattr(error, "getCondition", lambda: None)() or ""
-    kind = MissingTableError if condition.startswith("TABLE_OR_VIEW_NOT_FOUND") else DeliveryError
-    return kind(f"warehouse {name}: {without_values(_first_line(error))}")
 
 
 def _first_line(error: Exception) -> str:
