@@ -96,7 +96,7 @@ class Workspace:
         return self._end(self.start(*arguments, **more))
 
     def _end(self, process: "subprocess.Popen[str]") -> Done:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=600)
         assert "Traceback" not in err, err
         return Done(process.returncode, out, err)
 

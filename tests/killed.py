@@ -45,9 +45,11 @@ def main() -> None:
     from aam_onboard import cli, files, run, spool
     from aam_onboard.warehouse.duckdb import DuckDBWarehouse
     from aam_onboard.warehouse.postgres import PostgresWarehouse
+    from aam_onboard.warehouse.spark import SparkWarehouse
 
     around(DuckDBWarehouse, "execute", "statement")
     around(PostgresWarehouse, "execute", "statement")
+    around(SparkWarehouse, "append", "transaction")
     around(spool.shutil, "rmtree", "emptying the spool")
     real_parts, real_open = files.write_parts, run.open_destination
 

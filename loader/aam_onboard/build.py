@@ -33,9 +33,7 @@ def dbt_started(project: Project, adapter: str) -> Iterator[Dbt]:
     """
     # Python's tracker of semaphores warns of a process that ends without tidying up.
     no_warning = "ignore::UserWarning:multiprocessing.resource_tracker"
-    # dbt-spark asks a Spark Connect server for what only a driver of its own could do
-    no_notice = "ignore::UserWarning:pyspark.sql.connect.conf"
-    command = [sys.executable, "-W", no_warning, "-W", no_notice, dbt_process.__file__, adapter]
+    command = [sys.executable, "-W", no_warning, dbt_process.__file__, adapter]
     root = project.root.absolute()  # where a relative path of the profile begins, for dbt as for the loader
     with subprocess.Popen(
         command,

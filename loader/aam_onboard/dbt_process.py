@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from typing import Any
 
 # How long dbt may take to cancel its queries when it has to end.
@@ -35,6 +36,8 @@ def main() -> None:
     from dbt.cli.main import dbtRunner
 
     importlib.import_module(f"dbt.adapters.{sys.argv[1]}")
+    # dbt-spark asks a Spark Connect server, at each statement, for what only a driver of its own could do
+    warnings.filterwarnings("ignore", category=UserWarning, module="pyspark.sql.connect.conf")
     result = dbtRunner().invoke(orders.get())
     if sys.argv[1] == "duckdb":
         # its file is open until the process ends; dbt closes connections of other engines itself

@@ -26,13 +26,16 @@ def made_files(run: Run, delivery: Delivery) -> Iterator[DeliveryFile]:
     """Export the batch's lines, a file at a time; only files of a split delivery are numbered."""
     limits = run.project.vars.limits
     run.options.on_progress(delivery.feed, "expected", delivery.lines, 0)
+    name = (
+        delivery.file_root if run.encryption else f"{delivery.file_root}.gz"
+    )  # what is encrypted is plain text
     parts = run.warehouse.write_parts(
         *_lines(run, delivery),
         spool_of(run, delivery.delivery_id),
         split_bytes=min(limits.split_bytes, limits.max_compressed_bytes),
         max_plain_bytes=limits.max_plain_bytes,
         encryption=run.encryption,
-        check=Check(delivery.file_root, run.project.rules) if _checks(run) else None,
+        check=Check(name, run.project.rules) if _checks(run) else None,
         expected_lines=delivery.lines,
         on_progress=lambda lines, size: run.options.on_progress(delivery.feed, "written", lines, size),
     )

@@ -96,7 +96,7 @@ class SparkWarehouse(Warehouse):
         try:
             yield
             if self._changes:
-                self._append(self._changes)
+                self.append(self._changes)
         finally:
             self._changes = None
 
@@ -218,7 +218,7 @@ class SparkWarehouse(Warehouse):
             " group by row_id) as rows_of_it where not last_one.gone"
         )
 
-    def _append(self, changes: Sequence[_Written]) -> None:
+    def append(self, changes: Sequence[_Written]) -> None:
         """All of a transaction, as one file."""
         schemas = {change.table.partition(".")[0] for change in changes}
         if len(schemas) != 1:

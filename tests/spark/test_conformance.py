@@ -1,0 +1,283 @@
+"""What any warehouse must do alike: the same lines as on DuckDB, the same state, and nothing lost when it is killed.
+
+The project is the demo with an eighth of its customers, and all its bad rows; its source changes as seeds do. A
+warehouse that is added passes this file with a workspace of its own (docs/add-a-warehouse.md).
+"""
+
+from __future__ import annotations
+
+import csv
+import random
+import shutil
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import (
+    COPIED,
+    DEMO,
+    NO_CHECK,
+    SOAK,
+    Workspace,
+    copy_package_tests,
+    install_package,
+    lines_of,
+    process,
+)
+from test_crash_safety import Place, assert_nothing_lost, killed, lines_in
+
+from aam_onboard.warehouse.duckdb import file_lock
+from spark.connect import connect_server
+
+Signals = dict[str, set[tuple[str, ...]]]
+Row = dict[str, str]
+
+
+class SparkWorkspace(Workspace):
+    """A project whose warehouse is Spark."""
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        """Run statements; the rows of the last one."""
+        from pyspark.sql import SparkSession
+
+        # a session of its own: another would remember files of tables that have been built anew since
+        session = SparkSession.builder.remote(self.environment["AAM_SPARK_REMOTE"]).create()
+        try:
+            rows: list[tuple[Any, ...]] = []
+            for statement in statements:
+                rows = [tuple(row) for row in session.sql(statement).collect()]
+            return rows
+        finally:
+            session.stop()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with connect_server(tmp_path_factory.mktemp("connect") / "server") as address:
+        yield address
+
+
+def small_project(root: Path) -> Path:
+    for name in COPIED:
+        source, target = DEMO / name, root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    install_package(root)
+    settings = yaml.safe_load((root / "dbt_project.yml").read_text())
+    # they are proven by the tests of each model, and cost half of a build here
+    settings["data_tests"] = {"+enabled": False}
+    settings["models"]["aam_onboard"] = {"identity": {"+enabled": False}}
+    settings["vars"]["guards"] = {"max_removed": 1, "max_shrink": 1, "max_rejected": 1}
+    (root / "dbt_project.yml").write_text(yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
+    (root / "models" / "exposures.yml").unlink()
+    for table in (root / "seeds" / "shop").glob("*.csv"):
+        edit(root, table.stem, lambda rows: [row for row in rows if is_chosen(row["customer_id"])])
+    return root
+
+
+def is_chosen(customer: str) -> bool:
+    return not customer.isdigit() or len(customer) != 5 or zlib.crc32(customer.encode()) % 8 == 0
+
+
+def edit(root: Path, table: str, change: Callable[[list[Row]], list[Row]]) -> None:
+    """Change the rows of a seed."""
+    path = root / "seeds" / "shop" / f"{table}.csv"
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows, names = list(reader), list(reader.fieldnames or ())
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(change(rows))
+
+
+def change_some(root: Path) -> None:
+    """Both ways, for a few customers each, so that no guard minds and every feed has something to say."""
+    other = {"gold": "silver", "silver": "gold", "bronze": "gold"}
+
+    def every(number: int, change: Callable[[Row], Row | None]) -> Callable[[list[Row]], list[Row]]:
+        def changed(rows: list[Row]) -> list[Row]:
+            found = (row if place % 10 != number else change(row) for place, row in enumerate(rows))
+            return [row for row in found if row is not None]
+
+        return changed
+
+    edit(
+        root,
+        "crm_customers",
+        every(4, lambda row: row | {"loyalty_tier": other.get(row["loyalty_tier"], "gold")}),
+    )
+    edit(root, "crm_customers", every(7, lambda row: row | {"opted_out": "true"}))
+    edit(root, "registrations", every(5, lambda row: row | {"city": "Wien, Österreich"}))
+    edit(root, "mobile_devices", every(6, lambda row: None))
+    edit(root, "web_id_captures", every(3, lambda row: row | {"aam_uuid": "7" + row["aam_uuid"][1:]}))
+
+
+def sent_by(deliveries: list[dict[str, Any]], held: Signals) -> dict[str, list[str]]:
+    """The lines of each feed, sorted; the receiver reads them."""
+    sent: dict[str, list[str]] = {}
+    for delivery in deliveries:
+        assert delivery["status"] == "delivered"
+        for file in delivery["files"]:
+            lines = lines_of(Path(file["uri"].removeprefix("file://")))
+            assert len(lines) == file["lines"]
+            process(held, file["name"], lines)
+            sent.setdefault(delivery["feed"], []).extend(lines)
+    return {feed: sorted(lines) for feed, lines in sent.items()}
+
+
+def rejected(project: Workspace) -> list[str]:
+    rows = project.sql("select feed, reason, user_id, signal_key, signal_value from inbound.rejected_rows")
+    return sorted(map(repr, rows))
+
+
+def go_through(project: Workspace) -> dict[str, Any]:
+    """The main job; what was sent and kept back at each step."""
+    told: dict[str, Any] = {}
+    held: Signals = {}
+    steps: list[tuple[str, Callable[[], object], tuple[str, ...]]] = [
+        ("first", lambda: None, ()),
+        ("changed", lambda: change_some(project.root), ()),
+    ]
+    if SOAK > 1:
+        steps += [("again", lambda: None, ()), ("full", lambda: None, ("--full",))]
+    for name, change, arguments in steps:
+        change()
+        told[name] = sent_by(project.run(*arguments), held)
+        told[f"{name}, kept back"] = rejected(project)
+        state = project.state()
+        assert held == state
+        for feed in ("crm_traits", "crm_profile", "ios_traits", "android_traits"):
+            assert state[feed] == project.feed_rows(feed), feed
+    return told
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, address: str) -> Workspace:
+    """What the tests below go on with, one after the other."""
+    root = small_project(tmp_path_factory.mktemp("conformance") / "spark")
+    return SparkWorkspace(root, "spark", {"AAM_SPARK_REMOTE": address})  # type: ignore[arg-type]
+
+
+def test_the_lines_are_those_of_duckdb(project: Workspace, tmp_path: Path) -> None:
+    expected = go_through(Workspace(small_project(tmp_path / "duckdb"), "duckdb"))
+    assert len(expected["first"]) == 7
+    assert len(expected["changed"]) >= 5
+    assert go_through(project) == expected
+
+
+def test_killed_at_any_step(project: Workspace) -> None:
+    kill_and_repair(project, random.Random("spark"))
+
+
+def test_one_run_at_a_time(project: Workspace) -> None:
+    with file_lock(str(project.root / ".aam" / "spark.spark")):
+        said = project.refused(4, "deliver")
+    assert "in use by another run" in said
+
+
+def test_what_spark_can_not_do_is_said_in_one_line(project: Workspace) -> None:
+    assert "runs on DuckDB and PostgreSQL only" in project.refused(2, "forget", "00004", "--dpid", "58342")
+    before = project.state()
+    assert project.deliver() == []
+    assert project.state() == before
+
+
+def test_no_java_no_server_no_session(project: Workspace, tmp_path: Path) -> None:
+    away = {"AAM_SPARK_REMOTE": "sc://127.0.0.1:9"}
+    assert "sc://127.0.0.1:9 does not answer" in project.refused(2, "status", extra=away)
+    profiles = project.root / "profiles.yml"
+    text = profiles.read_text()
+    try:
+        profiles.write_text(text.replace("method: session", "method: thrift"))
+        assert "use method: session" in project.refused(2, "status")
+        profiles.write_text(text.replace("spark.remote:", "spark.speculation: true #"))
+        assert "spark.speculation is on" in project.refused(2, "status")
+        profiles.write_text(text.replace("spark.remote:", "spark.app.name: x #"))
+        no_java = {"PATH": str(tmp_path), "JAVA_HOME": ""}
+        assert "Spark needs Java 17 or later" in project.refused(2, "status", extra=no_java)
+    finally:
+        profiles.write_text(text)
+
+
+def kill_and_repair(project: Workspace, chance: random.Random) -> None:
+    """`aam` is killed on its way to a second output, which has nothing yet, and killed again as it repairs that."""
+    project.vars(lambda found: found["limits"].update(split_bytes=800))
+    select = ("--to", "second", "--select", "crm_traits,crm_id_sync", *NO_CHECK)
+    place: Place | None = None
+    for number in range(1 if SOAK == 1 else 15):
+        root = project.root / f"second-{number}"
+        project.destination("second", type="directory", path=str(root), partner_name="demo_partner")
+        place = Place({}, {}, *seen_in(root))
+        project.build(destination="second")
+        where = killed(project, chance.randint(1, 40), "deliver", *select, ends=(0,))
+        again = killed(project, chance.randint(1, 20), "deliver", *select, ends=(0,))
+        project.deliver(*select)
+        assert_nothing_lost(SecondOutput.of(project), place, {"crm_traits": set(), "crm_id_sync": set()})
+        assert project.deliver(*select) == [], (where, again)
+        assert project.spooled() == []
+
+
+class SecondOutput(SparkWorkspace):
+    """The same project, of whose deliveries only those to the second output count."""
+
+    @classmethod
+    def of(cls, project: Workspace) -> SecondOutput:
+        return cls(project.root, project.engine, project.environment)
+
+    def sql(self, *statements: str) -> list[tuple[Any, ...]]:
+        """As the one of a workspace."""
+        to_second = [
+            one.replace("destination = 'local'", "destination = 'second'")
+            .replace(
+                "where d.status = 'delivered'", "where d.destination = 'second' and d.status = 'delivered'"
+            )
+            .replace("where status = 'delivered'", "where destination = 'second' and status = 'delivered'")
+            for one in statements
+        ]
+        return super().sql(*to_second)
+
+
+def seen_in(root: Path) -> tuple[Any, Any, Any, Any]:
+    files = lambda: [path for path in root.rglob("*") if path.is_file()]  # noqa: E731
+    return (
+        lambda: {
+            path.relative_to(root).as_posix(): path.read_bytes() for path in files() if path.name[0] != "."
+        },
+        lambda: [path.name for path in files() if path.name[0] == "."],
+        lambda: shutil.rmtree(root, ignore_errors=True),
+        lines_in,
+    )
+
+
+def test_the_macros_give_the_known_values(tmp_path: Path, address: str) -> None:
+    """Hashes, URLs, encodings and codes, by the tests that prove them on the other engines."""
+    root = tmp_path / "project"
+    copy_package_tests(root)
+    profiles = yaml.safe_load((root / "profiles.yml").read_text())
+    spark = yaml.safe_load((DEMO / "profiles.yml").read_text())["shop"]["outputs"]["spark"]
+    profiles["package_tests"]["outputs"]["spark"] = spark
+    (root / "profiles.yml").write_text(yaml.safe_dump(profiles))
+    project = SparkWorkspace(root, "spark", {"AAM_SPARK_REMOTE": address, "AAM_SPARK_SCHEMA": "vectors"})  # type: ignore[arg-type]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "dbt.cli.main",
+            "--quiet",
+            "test",
+            "--select",
+            "package:package_tests,test_type:singular",
+        ],
+        cwd=root,
+        env=project.env(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
