@@ -314,7 +314,8 @@ def _for_spark(sql: str, parameters: Sequence[object]) -> str:
     _fill(query, parameters)
     for collated in list(query.find_all(exp.Collate)):  # texts of Spark are in the order of their bytes
         collated.replace(collated.this)
-    return query.sql(dialect="spark")
+    text: str = query.sql(dialect="spark")
+    return text
 
 
 def _name_of(statement: exp.Insert | exp.Update | exp.Delete) -> tuple[str, str]:
@@ -347,7 +348,8 @@ def _in_json(value: object) -> object:
 def _literal(text: str) -> str:
     from sqlglot import exp
 
-    return exp.Literal.string(text).sql(dialect="spark")
+    literal: str = exp.Literal.string(text).sql(dialect="spark")
+    return literal
 
 
 def _part(values: dict[str, Any]) -> str:
