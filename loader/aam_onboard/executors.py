@@ -112,15 +112,19 @@ def export(
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Errors of Spark as one line, without Java's stack and without values: logs keep no person's data."""
-    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
     from pyspark.logger import PySparkLogger
 
+    kinds: tuple[type[Exception], ...] = (PySparkException, ConnectionError)
+    with suppress(ImportError):  # the client of Spark Connect alone has no Java beside it
+        from py4j.protocol import Py4JError
+
+        kinds += (Py4JError,)
     for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
         PySparkLogger.getLogger(name).disabled = True  # they say on stderr what is raised anyway
     try:
         yield
-    except (PySparkException, Py4JError, ConnectionError) as error:
+    except kinds as error:
         raise _plain_error(error) from None
 
 
@@ -135,7 +139,7 @@ def _plain_error(error: Exception) -> AamError:
         return ConfigError(
             f"Spark's executors have no Python package {missing[1].partition('.')[0]}: install aam-onboard, as it is"
             " here, on every node for the Python that PYSPARK_PYTHON names, or send it along by spark.archives"
-            " (docs/scale.md)"
+            " (docs/spark.md)"
         )
     if isinstance(error, ConnectionError) or type(error).__name__ == "Py4JNetworkError":
         return DeliveryError(

@@ -90,6 +90,8 @@ class Cluster:
             "spark.ui.showConsoleProgress": "false",
             "spark.sql.warehouse.dir": str(self.folder / "tables"),
             "spark.sql.shuffle.partitions": "4",
+            # few rows make several tasks, too
+            "spark.sql.adaptive.coalescePartitions.enabled": str(self.long).lower(),
         }
 
     @property
