@@ -398,6 +398,47 @@ def reporting(bench: Bench, runs: int) -> Iterator[Row]:
     shutil.rmtree(bench.folder)
 
 
+def exporting_by_spark(work: Path, lines: int, most: int, runs: int) -> Iterator[Row]:
+    """The export in the executors of a cluster of this machine, each worker kept to a core, against Spark's own."""
+    from tests.spark.cluster import Cluster
+
+    cluster = Cluster(work / "cluster", pinned=True, long=True)
+    output = work / "spark.json"
+
+    def driver(lines: int, runs: int, *what: str, **settings: str) -> dict[str, list[Run]]:
+        """The runs of each of `what` in a driver that is warm; megabytes are those of the driver until its end."""
+        given = json.dumps(cluster.settings | {f"spark.{name}": value for name, value in settings.items()})
+        workers = json.dumps([worker.pid for worker in cluster.running.values()])
+        arguments = [given, workers, str(work), str(lines), str(runs), *what]
+        program = [sys.executable, "-m", "benchmarks.spark_driver", *arguments]
+        command = Command(shell(f"exec {shlex.join(program)} > {shlex.quote(str(output))}"))
+        compare(1, replace(command, environment=cluster.environment))
+        told = json.loads(output.read_text())
+        figures = {
+            name: [Run(seconds, told["megabytes"], cpu) for seconds, cpu in told[name]] for name in what
+        }
+        for run in chain.from_iterable(figures.values()):
+            progress.print(f"{run.seconds:8.2f} s {run.cpu_seconds:8.2f} s CPU {run.megabytes:6.0f} MB")
+        return figures
+
+    cluster.start()
+    try:
+        two = driver(lines, runs, "ours", "rival", "checked")
+        one = driver(lines, runs, "ours", **{"cores.max": "1"})
+        few = driver(min(lines, 500_000), 1, "ours")["ours"]
+        many = driver(most, 1, "ours")["ours"]
+    finally:
+        cluster.stop()
+    name = f"export by spark, {lines:,} lines"
+    yield Row(name, "df.write.text with gzip", two["ours"], two["rival"], ratio=0.5)
+    yield Row(f"{name}, checked", "the same unchecked", two["checked"], two["ours"], ratio=2)
+    yield Row(f"{name}, two workers", "one worker", two["ours"], one["ours"], ratio=round(1 / 1.7, 2))
+    memory = f"export by spark, {most:,} lines, driver's peak memory"
+    yield Row(memory, f"with {min(lines, 500_000):,} lines", many, few, ratio=1.15, most=1000, unit="MB")
+    for path in work.glob("lines_*"):
+        shutil.rmtree(path)
+
+
 def starting(runs: int) -> Iterator[Row]:
     (told,) = compare(runs, Command([str(data.BIN / "aam"), "--help"]))
     yield Row("aam --help", "", told, most=0.4)
@@ -438,6 +479,11 @@ def measure_report(runs: int, work: Path, engines: list[str]) -> Iterator[Row]:
             yield from reporting(
                 data.make_project(work / f"{engine}_reported", engine, environment, {}), runs
             )
+
+
+def measure_spark(size: str, runs: int, work: Path) -> Iterator[Row]:
+    most = SIZES["medium" if size == "small" else "large"]
+    yield from exporting_by_spark(work, min(SIZES[size], MOST_BUILT), most, runs)
 
 
 def measure_paths(size: str, runs: int, work: Path, engines: list[str]) -> Iterator[Row]:
@@ -530,8 +576,9 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=["paths", "models", "receive", "report", "ingest"],
-        help="only deliveries, models, the way back, the page, or the local Audience Manager",
+        choices=["paths", "models", "receive", "report", "ingest", "spark"],
+        help="only deliveries, models, the way back, the page, the local Audience Manager, or the export by Spark"
+        " (which needs the extra and Java)",
     )
     parser.add_argument(
         "--work", type=Path, default=ROOT / ".aam" / "bench", help="a folder on a disk with space"
@@ -551,7 +598,9 @@ def main() -> int:
     ingested = measure_ingesting(given.size, given.runs, work) if "ingest" in wanted else ()
     if given.size == "small":
         paths, ingested = map(Row.with_start_up, paths), map(Row.with_start_up, ingested)
-    for row in chain(paths, models, received, reported, ingested):
+    # only when asked for: not everybody has Java
+    by_spark = measure_spark(given.size, given.runs, work) if "spark" in wanted else ()
+    for row in chain(paths, models, received, reported, ingested, by_spark):
         rows.append(row)
         progress.print(
             f"{'met   ' if row.met else 'MISSED'} {row.path}: {row.value:.2f} {row.unit}, at most {row.limit:.2f}"
