@@ -36,7 +36,7 @@ demo: .venv/installed  ## the main job on DuckDB and a local directory, with the
 test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and FTP servers, gpg
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-test-spark: .venv/installed-spark  ## what needs Spark: a real cluster of this machine's, three minutes
+test-spark: .venv/installed-spark  ## what needs Spark and Java: a real cluster of this machine's, a real Spark Connect server
 	$(BIN)/python -m pytest tests/spark
 
 soak: .venv/installed-dev  ## random input and kills, AAM_SOAK (10) times as long, and what `test` tries on one engine of two

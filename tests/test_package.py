@@ -75,8 +75,9 @@ def test_every_engine_has_an_answer() -> None:
         for name, package in calls:
             assert package == "aam_onboard", file
             assert f"macro default__{name}(" in text, f"{file}: {name}"
-        for variant in re.findall(r"macro (?:default|duckdb|postgres)__(\w+)\(", text):
-            assert variant in [name for name, _ in calls], f"{file}: {variant}"
+        for variant in re.findall(r"macro (?:default|duckdb|postgres|spark)__(\w+)\(", text):
+            if file.stem != "spark__load_csv_rows":  # dbt's own macros, which dbt dispatches
+                assert variant in [name for name, _ in calls], f"{file}: {variant}"
     assert dispatched > 15
 
 
