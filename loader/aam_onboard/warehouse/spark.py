@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from aam_onboard.errors import ConfigError, DeliveryError
 from aam_onboard.executors import clear_errors, export
@@ -372,6 +375,7 @@ def _open_session(name: str, settings: SparkSettings) -> SparkSession:
     builder = SparkSession.builder
     remote = given.pop("spark.remote", None)
     if remote:
+        _require_reached(name, remote)
         builder = builder.remote(remote)
     else:
         builder = builder.config("spark.log.level", "ERROR").config("spark.ui.showConsoleProgress", "false")
@@ -393,9 +397,20 @@ def _open_session(name: str, settings: SparkSettings) -> SparkSession:
         ) from None
 
 
-def _has_java() -> bool:
-    import shutil
+def _require_reached(name: str, remote: str) -> None:
+    """Look whether anybody listens there: the client would try for ten minutes."""
+    address = urlsplit(remote)
+    try:
+        with socket.create_connection((address.hostname or "", address.port or 15002), timeout=10):
+            pass
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"target {name}: the Spark Connect server {remote.partition(';')[0]} does not answer:"
+            f" {getattr(error, 'strerror', None) or error}; look at spark.remote in profiles.yml"
+        ) from None
 
+
+def _has_java() -> bool:
     home = os.environ.get("JAVA_HOME")
     return bool(shutil.which("java") or (home and (Path(home) / "bin" / "java").exists()))
 
