@@ -332,7 +332,9 @@ def test_warehouse_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ConfigError, match=r"postgres.port: `none`"):
         load_warehouse(project, "postgres")
     (folder / "profiles.yml").write_text("shop: {target: x, outputs: {x: {type: mysql}}}")
-    with pytest.raises(ConfigError, match=r"x.type: mysql is no supported warehouse; use duckdb, postgres or spark"):
+    with pytest.raises(
+        ConfigError, match=r"x.type: mysql is no supported warehouse; use duckdb, postgres or spark"
+    ):
         load_warehouse(project, None)
     (folder / "profiles.yml").write_text("other: {}")
     with pytest.raises(ConfigError, match="no profile shop"):
