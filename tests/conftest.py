@@ -320,10 +320,12 @@ def process(
     if not name.startswith("ftp_dpm_"):
         signals.update((line,) for line in lines)
         return
+    replaced: set[str] = set()  # by this file, whose other lines of the user add to that
     for line in lines:
         user_id, _, text = line.partition("\t")
-        if ".overwrite" in name:
+        if ".overwrite" in name and user_id not in replaced:
             signals -= {signal for signal in signals if signal[0] == user_id}
+            replaced.add(user_id)
         for signal in filter(None, _quoted(text)):
             key, _, value = (part.strip('"') for part in signal.partition("="))
             if key == "d_unsid":
