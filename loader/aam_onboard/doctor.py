@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from aam_onboard.config import (
     load_warehouse,
 )
 from aam_onboard.destinations import Destination, DestinationSettings, load_destination, open_destination
+from aam_onboard.destinations.common import sha256_of
 from aam_onboard.encryption import prepare_encryption
 from aam_onboard.errors import AamError, ConfigError
 from aam_onboard.files import Part
@@ -143,6 +145,8 @@ def _examine_warehouse(project: Project, target: str | None, *, with_models: boo
         try:
             with beside_others(settings):
                 yield _find("warehouse", _connect, name, settings, connected)
+                if isinstance(settings, SparkSettings) and connected:
+                    yield _find("executors", _executors, project, connected[0])
                 for found in located:
                     yield from _examine_relations(found, settings, connected[0] if connected else None)
         except AamError as error:  # a run is under way
@@ -170,6 +174,33 @@ def _connect(name: str, settings: WarehouseSettings, connected: list[Warehouse])
         raise _NotYetError(NOT_BUILT)
     connected.append(open_warehouse(name, settings, read_only=True))
     return f"{name} answers"
+
+
+def _executors(project: Project, warehouse: Warehouse) -> str:
+    """Whether Spark's executors have the loader, and what they write in the spool is there for us."""
+    folder = project.root / project.vars.spool_dir / "doctor"
+    try:
+        [part] = warehouse.write_parts(
+            "select 'a line' || chr(10) as line, 1 as lines",
+            [],
+            folder,
+            split_bytes=1 << 20,
+            max_plain_bytes=1 << 20,
+            encryption=None,
+            check=None,
+            expected_lines=1,
+            on_progress=lambda *_: None,
+        )
+        if sha256_of(part.path) != part.sha256:
+            raise ConfigError(
+                f"what an executor wrote into {folder} is another file here: set vars.spool_dir"
+            )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    [found] = warehouse.rows("select version() as version")
+    return (
+        f"of Spark {found['version'].partition(' ')[0]} have aam_onboard, and write where this machine reads"
+    )
 
 
 def _examine_relations(

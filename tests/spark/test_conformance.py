@@ -215,6 +215,13 @@ def test_what_spark_can_not_do_is_said_in_one_line(project: Workspace) -> None:
     assert project.state() == before
 
 
+def test_the_doctor_looks_at_the_executors(project: Workspace) -> None:
+    found = {one["about"]: one for one in project.ok("doctor", "--json").json["findings"]}
+    assert found["executors"]["verdict"] == "ok"
+    assert found["executors"]["says"].startswith("of Spark 4.")
+    assert project.spooled() == []
+
+
 def test_no_java_no_server_no_session(project: Workspace, tmp_path: Path) -> None:
     away = {"AAM_SPARK_REMOTE": "sc://127.0.0.1:9"}
     assert "sc://127.0.0.1:9 does not answer" in project.refused(2, "status", extra=away)
