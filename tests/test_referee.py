@@ -29,6 +29,8 @@ from aam_onboard.destinations.settings import DirectorySettings
 from aam_onboard.errors import DeliveryError, GuardError
 from aam_onboard.filenames import InboundName
 from aam_onboard.running import Options
+from aam_onboard.warehouse.duckdb import DuckDBWarehouse
+from aam_onboard.warehouse.postgres import PostgresWarehouse
 from aam_sandbox.ingest import ingest
 from aam_sandbox.store import open_store
 
@@ -325,21 +327,21 @@ def test_any_history(prepared: Outbox, tmp_path_factory: pytest.TempPathFactory,
 
 # --- Faults that it must see ------------------------------------------------------------------------------------------
 
-Lines = Callable[..., Iterator[pa.RecordBatch]]
-
 
 def with_lines(patch: pytest.MonkeyPatch, feed: str, pattern: str, put: str) -> None:
     """Every line of a feed's files is another one."""
-    real = export._lines
+    for warehouse in (DuckDBWarehouse, PostgresWarehouse):
 
-    def lines(held: Any, of: Any) -> Iterator[pa.RecordBatch]:
-        for batch in real(held, of):
-            if of.feed == feed:
-                changed = pc.replace_substring_regex(batch.column("line").cast(pa.string()), pattern, put)
-                batch = pa.record_batch({"line": changed, "lines": batch.column("lines")})  # noqa: PLW2901
-            yield batch
+        def stream(
+            self: Any, sql: str, parameters: Any = (), real: Any = warehouse.stream
+        ) -> Iterator[pa.RecordBatch]:
+            for batch in real(self, sql, parameters):
+                if feed in parameters and batch.schema.names == ["line", "lines"]:
+                    changed = pc.replace_substring_regex(batch.column("line").cast(pa.string()), pattern, put)
+                    batch = pa.record_batch({"line": changed, "lines": batch.column("lines")})  # noqa: PLW2901
+                yield batch
 
-    patch.setattr(export, "_lines", lines)
+        patch.setattr(warehouse, "stream", stream)
 
 
 def a_removal_is_left_out(patch: pytest.MonkeyPatch) -> None:
