@@ -37,7 +37,8 @@ test: .venv/installed-dev  ## all tests: DuckDB, a real PostgreSQL, S3, SFTP and
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-spark: .venv/installed-spark  ## what needs Spark and Java: a real cluster of this machine's, a real Spark Connect server
-	$(BIN)/python -m pytest tests/spark
+	$(BIN)/python -m pytest tests/spark/test_executors.py
+	$(BIN)/python -m pytest tests/spark/test_conformance.py # a process knows Spark Connect or a driver of its own, not both
 
 soak: .venv/installed-dev  ## random input and kills, AAM_SOAK (10) times as long, and what `test` tries on one engine of two
 	AAM_SOAK=$${AAM_SOAK:-10} $(BIN)/python -m pytest -n 2 --dist loadgroup -m 'hypothesis or soak or one_engine'
