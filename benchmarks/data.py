@@ -333,6 +333,7 @@ def make_project(
     project["vars"] |= {"feeds": feeds, "id_syncs": ID_SYNCS if whole else {}}
     project["vars"] |= {
         "id_sync_pixels": PIXELS if whole else {},
+        "segment_taxonomy": None,  # the demo's, which is not here
         "limits": limits | {"split_bytes": SPLIT_BYTES},
     }
     (folder / "dbt_project.yml").write_text(yaml.safe_dump(project, sort_keys=False))
