@@ -8,12 +8,7 @@
         ledger.signals,
         ledger.possible,
         ledger.fingerprint
-    from {{ ledger }} as ledger
-    inner join {{ ref('deliveries') }} as deliveries
-        on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
-    where
-        deliveries.status = 'delivered'
-        and deliveries.destination = {{ aam_onboard.text_literal(var('destination')) }}
+    {{ aam_onboard.from_delivered_batches(ledger) }}
 {%- endmacro %}
 
 {# Spark's ledger keeps what later deliveries replaced. #}
@@ -29,12 +24,18 @@
             ledger.feed,
             ledger.user_id,
             max_by(struct(ledger.signals, ledger.possible, ledger.fingerprint), deliveries.started_at) as last_one
-        from {{ ledger }} as ledger
-        inner join {{ ref('deliveries') }} as deliveries
-            on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
-        where
-            deliveries.status = 'delivered'
-            and deliveries.destination = {{ aam_onboard.text_literal(var('destination')) }}
+        {{ aam_onboard.from_delivered_batches(ledger) }}
         group by ledger.feed, ledger.user_id
     ) as users
+{%- endmacro %}
+
+
+{# Of a select: a ledger's rows of batches that the destination has, with their deliveries. #}
+{% macro from_delivered_batches(ledger) -%}
+    from {{ ledger }} as ledger
+    inner join {{ ref('deliveries') }} as deliveries
+        on ledger.feed = deliveries.feed and ledger.batch_id = deliveries.batch_id
+    where
+        deliveries.status = 'delivered'
+        and deliveries.destination = {{ aam_onboard.text_literal(var('destination')) }}
 {%- endmacro %}
