@@ -133,7 +133,7 @@ def _plain_error(error: Exception) -> AamError:
 
     text = str(error)
     if isinstance(error, PySparkException) and error.getCondition() == "TABLE_OR_VIEW_NOT_FOUND":
-        return MissingTableError(f"Spark: {_first_line(text)}")
+        return MissingTableError(f"Spark: {first_line(text)}")
     missing = re.search(r"No module named '([^']+)'", text)
     if missing:
         return ConfigError(
@@ -145,10 +145,10 @@ def _plain_error(error: Exception) -> AamError:
         return DeliveryError(
             "Spark: the driver's Java process has ended; see its log, and run `aam run` again"
         )
-    return DeliveryError(f"Spark: {without_values(_first_line(text))}")
+    return DeliveryError(f"Spark: {without_values(first_line(text))}")
 
 
-def _first_line(text: str) -> str:
+def first_line(text: str) -> str:
     """What went wrong at last: of Python's traceback the end, of Java's the beginning."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if any(line.startswith("Traceback ") for line in lines):

@@ -26,9 +26,8 @@ def made_files(run: Run, delivery: Delivery) -> Iterator[DeliveryFile]:
     """Export the batch's lines, a file at a time; only files of a split delivery are numbered."""
     limits = run.project.vars.limits
     run.options.on_progress(delivery.feed, "expected", delivery.lines, 0)
-    name = (
-        delivery.file_root if run.encryption else f"{delivery.file_root}.gz"
-    )  # what is encrypted is plain text
+    # what is encrypted is examined as plain text
+    name = delivery.file_root if run.encryption else f"{delivery.file_root}.gz"
     parts = run.warehouse.write_parts(
         *_lines(run, delivery),
         spool_of(run, delivery.delivery_id),

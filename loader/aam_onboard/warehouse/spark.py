@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aam_onboard.errors import ConfigError, DeliveryError
-from aam_onboard.executors import clear_errors, export
+from aam_onboard.executors import clear_errors, export, first_line
 from aam_onboard.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -393,7 +393,7 @@ def _open_session(name: str, settings: SparkSettings) -> SparkSession:
             raise ConfigError(f"target {name}: {JAVA}") from None
         where = f"the Spark Connect server {remote}" if remote else "Spark"
         raise ConfigError(
-            f"target {name}: {where} does not answer: {_first_line(error)};"
+            f"target {name}: {where} does not answer: {first_line(str(error))};"
             " look at server_side_parameters in profiles.yml"
         ) from None
 
@@ -431,8 +431,3 @@ def _end_java() -> None:
             process.stdin.close()  # which it waits for
         process.wait()
     SparkContext._gateway = SparkContext._jvm = None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
