@@ -362,18 +362,19 @@ class _Receiver:
                 f"{one.name.name} is a PGP file; say `decrypt: true` under `receive` of output"
                 f" `{self._source.destination.name}`, with the secret key in your keyring"
             )
-        file, text_file = self._spool / one.name.name, self._spool / "text"
+        file = self._spool / one.name.name
         try:
             self._source.destination.fetch(one.stored.key, file)
-            text = unpack(file, text_file, one.name, settings.header_lines)
-            said = (
-                next((said for said in control.files if said.name == one.name.name), None)
-                if control
-                else None
-            )
-            if said and (note := prove(file, one.name, text, said)):
-                log.warning("%s", note)
-            examined = loading.examine(text_file, self._project, settings, text)
+            with loading.examiner(self._spool, self._project, settings) as examiner:
+                text = unpack(file, self._spool, one.name, settings.header_lines, examiner.add)
+                said = (
+                    next((said for said in control.files if said.name == one.name.name), None)
+                    if control
+                    else None
+                )
+                if said and (note := prove(file, one.name, text, said)):
+                    log.warning("%s", note)
+                examined = examiner.end(text)
             row = replace(
                 self._row(batch, one, late=is_late),
                 file_id=ledger.next_file_id(),
@@ -391,7 +392,8 @@ class _Receiver:
             loading.load(ledger, row, examined, text, lambda: ledger.set_batch(open_batch), force=self._force)
         finally:
             file.unlink(missing_ok=True)
-            text_file.unlink(missing_ok=True)
+            for piece in self._spool.glob("text.*"):
+                piece.unlink()
         self._files[batch.outbound][one.name.name] = row
         self._batches[batch.outbound][batch.root] = open_batch
         self._result.files.append(row)

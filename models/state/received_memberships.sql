@@ -2,8 +2,8 @@
 -- depends_on: {{ ref('state_versions') }}
 user_id text not null,
 token text not null, -- a segment or trait, as the file names it
-is_trait boolean not null,
-since_file integer not null, -- that said it first
-since timestamp with time zone, -- as an item says; null: when since_file was made
-last_file integer not null, -- that said it last
-until_file integer -- that said it no longer; null: still a member
+is_trait boolean not null{{ few_values() }},
+since_file integer not null{{ few_values() }}, -- that said it first
+since timestamp with time zone{{ few_values() }}, -- as an item says; null: when since_file was made
+last_file integer not null{{ few_values() }}, -- that said it last
+until_file integer{{ few_values() }} -- that said it no longer; null: still a member

@@ -9,13 +9,17 @@ import duckdb
 import pytest
 
 from aam_onboard.config import Outbound, package_rules
-from aam_onboard.outbound.lines import SAYS, count_tokens, each_member, parsed_lines
+from aam_onboard.outbound.lines import SAYS, each_member, listed_lines, names_twice, parsed_lines
 from aam_onboard.outbound.names import read_name
 from aam_onboard.outbound.unpack import unpack
 from receiving.helpers import uuid
 
 A, B = uuid(1), uuid(2)
 GAID = "11111111-2222-3333-4444-555555555555"
+
+
+def ignore(piece: Path) -> None:
+    """Who has nothing to do with a piece."""
 
 
 def read(
@@ -26,8 +30,8 @@ def read(
     name = read_name("s3_4411_iter_1700000000123.sync", {"web": Outbound(destination_id=4411)})
     assert name is not None
     (tmp_path / "file").write_bytes(data)
-    text = unpack(tmp_path / "file", tmp_path / "text", name, outbound.header_lines)
-    parsed = parsed_lines(tmp_path / "text", outbound, package_rules().id_types[id_type] if id_type else None)
+    text = unpack(tmp_path / "file", tmp_path, name, outbound.header_lines, ignore)
+    parsed = parsed_lines(text.pieces, outbound, package_rules().id_types[id_type] if id_type else None)
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         rejected = dict(
@@ -41,11 +45,13 @@ def read(
             ).fetchall()
         }
         for list_name, sign in (("members", "+"), ("removed", "-")):
-            each = each_member(parsed, list_name, outbound, sound=not rejected)
-            said = connection.execute(f"select * from ({each}) order by all").fetchall()
-            [[count]] = connection.execute(
-                f"select coalesce(sum({count_tokens(list_name, outbound)}), 0) from ({parsed}) where reason is null"
+            twice = names_twice(list_name, outbound)
+            [[count, has_twice]] = connection.execute(
+                f"select coalesce(sum(len({list_name})), 0), coalesce(bool_or({twice}), false)"
+                f" from ({listed_lines(parsed, outbound)}) where reason is null"
             ).fetchall()
+            each = each_member(parsed, list_name, outbound, sound=not rejected, once=not has_twice)
+            said = connection.execute(f"select * from ({each}) order by all").fetchall()
             assert count >= len(said)
             for user, token, is_trait, *times in said:
                 at = "".join(f"@{since.timestamp():.0f}" for since in times if since)
@@ -184,7 +190,19 @@ def test_lines_are_counted_as_they_are_delivered(tmp_path: Path) -> None:
     assert name is not None
     for data, lines in ((b"", 0), (b"a", 1), (b"a\n", 1), (b"\n\na\nb", 4), (b"x" * 9_000_000 + b"\na\n", 2)):
         (tmp_path / "file").write_bytes(data)
-        assert unpack(tmp_path / "file", tmp_path / "text", name, 0).lines == lines
+        assert unpack(tmp_path / "file", tmp_path, name, 0, ignore).lines == lines
+
+
+def test_a_text_in_pieces_is_the_same_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of plain text is a megabyte or less, and so is a piece that holds a line of it."""
+    users = [f"{number:038d}" for number in range(40_000)]
+    data = "".join(f"{user} 10,11\n" for user in users).encode() + f"{A[1:]} 10\n".encode()
+    whole = read(tmp_path, data, separator="space")
+    monkeypatch.setattr("aam_onboard.outbound.unpack.PIECE_BYTES", 1000)
+    assert read(tmp_path, data, separator="space") == whole
+    assert len(list(tmp_path.glob("text.*"))) > 10
+    assert list(whole[0]) == users
+    assert whole[1] == {f"{A[1:]} 10": "invalid_id"}
 
 
 def test_times_are_utc(tmp_path: Path) -> None:

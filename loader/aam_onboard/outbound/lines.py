@@ -5,6 +5,7 @@ DuckDB reads files for every warehouse, so that this stands once; what it makes 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from aam_onboard.config import Outbound
     from aam_onboard.rules import IdType
 
-_FEW = 12  # tokens, of which two seldom have the same bit
 _SEPARATORS = {"space": " ", "two_spaces": "  ", "tab": "\t", "soh": "\x01"}
 
 SAYS = {
@@ -37,20 +37,25 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def parsed_lines(text: Path, settings: Outbound, id_type: IdType | None) -> str:
-    """A query of `line, user_id, members, removed, reason`; see each_member for what the two lists hold."""
+def parsed_lines(pieces: Sequence[Path], settings: Outbound, id_type: IdType | None) -> str:
+    """A query of `line, user_id, members, removed, reason`; of the two lists listed_lines makes lists."""
+    files = ", ".join(_literal(str(piece)) for piece in pieces)
     lines = (
-        f"select line from read_csv({_literal(str(text))}, header = false, columns = {{'line': 'VARCHAR'}},"
+        f"select line from read_csv([{files}], header = false, columns = {{'line': 'VARCHAR'}},"
         f" delim = {_literal(NO_COLUMN)}, quote = '', escape = '', nullstr = {_literal(NO_NULL)},"
         # else a buffer has sixteen times the longest line
         f" max_line_size = {LONGEST_LINE + 1000}, buffer_size = {2 * LONGEST_LINE + 2000}, auto_detect = false)"
         " where line <> ''"
     )
     fields = _of_json(lines, settings) if settings.kind == "json_lines" else _of_delimited(lines, settings)
-    invalid = "regexp_matches(user_id, '[\\x00-\\x20\\x7f]')"
+    valid = "not regexp_matches(user_id, '[\\x00-\\x20\\x7f]')"
     if id_type is not None and id_type.pattern is not None:
-        invalid = f"not regexp_full_match(user_id, {_literal(id_type.pattern)})"
+        valid = f"regexp_full_match(user_id, {_literal(id_type.pattern)})"
     members, removed = (_tokens(name, settings) for name in ("members", "removed"))
+    has_empty = f"({_has_empty('members', settings)} or {_has_empty('removed', settings)})"
+    has_removed = _has_any("removed", settings)
+    # nearly all lines are sound, and one question tells so
+    sound = f"fault is null and user_id <> '' and {valid} and not {has_empty} and not {has_removed}"
     return f"""
         select
             line,
@@ -58,59 +63,60 @@ def parsed_lines(text: Path, settings: Outbound, id_type: IdType | None) -> str:
             members,
             removed,
             case
+                when {sound} then null
                 when fault is not null then fault
                 when user_id is null or user_id = '' then 'empty_id'
-                when {invalid} then 'invalid_id'
-                when {_has_empty("members", settings)} or {_has_empty("removed", settings)} then 'empty_token'
-                when {_has_any("removed", settings)} and list_has_any({members}, {removed}) then 'added_and_removed'
+                when not {valid} then 'invalid_id'
+                when {has_empty} then 'empty_token'
+                when {has_removed} and list_has_any({members}, {removed}) then 'added_and_removed'
             end as reason
         from ({fields}) as fields
     """
 
 
-def each_member(parsed: str, name: str, settings: Outbound, *, sound: bool) -> str:
+def listed_lines(parsed: str, settings: Outbound) -> str:
+    """A query of `user_id, members, removed, reason` with lists: of tokens; of items, structs of each_member's columns.
+
+    A list that holds nothing is null.
+    """
+    members, removed = (_list(name, settings) for name in ("members", "removed"))
+    return f"select user_id, {members} as members, {removed} as removed, reason from ({parsed}) as parsed"
+
+
+def names_twice(name: str, settings: Outbound) -> str:
+    """Whether one of the lists of listed_lines holds a token more than once; null: no.
+
+    The list itself tells, but of few tokens 64 bits, one for each, show sooner that none does.
+    """
+    if settings.kind in ("items", "json_lines"):
+        return "false"  # what is loaded of them is grouped, or made distinct
+    by_bits = " ".join(
+        f"when bit_count(list_bit_or(list_transform({name}, lambda x: 1::ubigint << ((hash(x) >> {shift}) & 63))))"
+        f" = len({name}) then false"
+        for shift in (0, 6)
+    )
+    return f"case {by_bits} else list_unique({name}) < len({name}) end"
+
+
+def each_member(parsed: str, name: str, settings: Outbound, *, sound: bool, once: bool) -> str:
     """A query of `user_id, token, is_trait` and, of items, `since`: what the lists `members` or `removed` hold.
 
-    `sound`: no line has a reason, so that none need be looked for.
+    `sound`: no line has a reason; `once`: no list names a token twice. So that none need be looked for.
     """
     those = "true" if sound else "reason is null"
-    lists = (
-        f"(select user_id, {_list(name, settings)} as list from ({parsed}) as parsed where {those}) as lists"
-    )
+    lists = f"(select * from ({listed_lines(parsed, settings)}) as listed where {those}) as lists"
     if settings.kind == "items":
-        each = f"(select user_id, unnest(list) as item from {lists}) as items"
+        each = f"(select user_id, unnest({name}) as item from {lists}) as items"
         return f"select user_id, item.token, item.is_trait, item.since from {each}"
-    list_ = "list" if settings.kind == "json_lines" else _each_once("list")
+    list_ = name if once else f"list_distinct({name})"
     return f"select user_id, unnest({list_}) as token, {_is_trait(settings)} as is_trait from {lists}"
 
 
-def _each_once(tokens: str) -> str:
-    """A list of texts without those that stand in it twice.
-
-    Of few, a bit each of 64 shows as a rule that none does, in a quarter of the time.
-    """
-    bits = f"list_transform({tokens}, lambda x: 1::ubigint << (hash(x) & 63))"
-    are_others = f"bit_count(list_bit_or({bits})) = len({tokens})"
-    return f"if(len({tokens}) > {_FEW}, list_distinct({tokens}), if({are_others}, {tokens}, list_distinct({tokens})))"
-
-
 def _list(name: str, settings: Outbound) -> str:
-    """A column of parsed_lines as a list: of tokens; of items, structs of `token, is_trait, since`."""
     if settings.kind == "json_lines":
         return name
-    split = f"string_split({name}, {_literal(_between(settings))})"
-    if settings.kind == "items":
-        split = f"list_transform({split}, lambda x: {_item(settings)})"
-    return f"if({name} = '', [], {split})"
-
-
-def count_tokens(name: str, settings: Outbound) -> str:
-    """How many tokens a column of parsed_lines holds; of plain lists by their separators, which is quicker."""
-    if settings.kind == "json_lines":
-        return f"len({name})"
-    between = _between(settings)
-    shorter = f"strlen(replace({name}, {_literal(between)}, ''))"
-    return f"if({name} = '', 0, 1 + (strlen({name}) - {shorter}) // {len(between.encode())})"
+    split = f"string_split(nullif({name}, ''), {_literal(_between(settings))})"
+    return f"list_transform({split}, lambda x: {_item(settings)})" if settings.kind == "items" else split
 
 
 def _tokens(name: str, settings: Outbound) -> str:

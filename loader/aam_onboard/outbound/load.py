@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aam_onboard.config import Outbound, Project
 from aam_onboard.errors import GuardError
 from aam_onboard.outbound.ledger import STAGED, Ledger, ReceivedFile
-from aam_onboard.outbound.lines import SAYS, count_tokens, each_member, parsed_lines
+from aam_onboard.outbound.lines import SAYS, each_member, listed_lines, names_twice, parsed_lines
 from aam_onboard.outbound.unpack import Text
 from aam_onboard.warehouse.duckdb import reader
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 # Of the DuckDB that examines, before the warehouse's own has anything to do.
 _MEMORY = "512MB"
@@ -19,13 +25,17 @@ _MEMORY = "512MB"
 
 @dataclass(frozen=True)
 class Examined:
-    """What the lines of a file are like. `users`: IDs of sound lines, each once; `once`: no ID stands twice."""
+    """What the lines of a file are like.
+
+    `users`: IDs of sound lines, each once; `users_once`: no ID stands twice; `tokens_once`: no list names one twice.
+    """
 
     parsed: str
     settings: Outbound
     lines: int
     users: int
-    once: bool
+    users_once: bool
+    tokens_once: bool
     memberships: int
     removals: int
     rejected: int
@@ -33,42 +43,80 @@ class Examined:
 
     def members(self, name: str) -> str:
         """The query of one of the two lists."""
-        return each_member(self.parsed, name, self.settings, sound=self.rejected == 0)
+        return each_member(self.parsed, name, self.settings, sound=self.rejected == 0, once=self.tokens_once)
 
 
-def examine(text: Path, project: Project, settings: Outbound, found: Text) -> Examined:
-    """Read the lines once, and count. Lines that are no text count as rejected."""
-    id_type = project.rules.id_types[id_type_of(project, settings)]
-    parsed = parsed_lines(text, settings, id_type)
-    members, removed = (count_tokens(name, settings) for name in ("members", "removed"))
-    with reader(text.parent, _MEMORY) as duckdb:
+class Examiner:
+    """Reads the lines once, piece by piece, and counts, beside whoever unpacks the next piece."""
+
+    def __init__(self, duckdb: DuckDBPyConnection, project: Project, settings: Outbound) -> None:
+        self._duckdb, self._settings = duckdb, settings
+        self._id_type = project.rules.id_types[id_type_of(project, settings)]
+        self._beside = ThreadPoolExecutor(2)
+        self._examined: list[Future[None]] = []
         duckdb.execute(
-            "create temp table seen as select hash(user_id) as user_hash, reason,"
-            f" case when reason is null then {members} end::uinteger as members,"
-            f" case when reason is null then {removed} end::uinteger as removed from ({parsed}) as parsed"
+            "create table seen"
+            " (user_hash ubigint, members uinteger, removed uinteger, has_twice boolean, reason varchar)"
         )
-        counts = duckdb.execute(
-            "select count(*) filter (reason is null), coalesce(sum(members), 0)::bigint,"
-            " coalesce(sum(removed), 0)::bigint from seen"
+
+    def add(self, piece: Path) -> None:
+        """Examine a piece, beside what the caller does next."""
+        self._examined.append(self._beside.submit(self._examine, piece))
+
+    def _examine(self, piece: Path) -> None:
+        parsed = parsed_lines([piece], self._settings, self._id_type)
+        twice = " or ".join(names_twice(name, self._settings) for name in ("members", "removed"))
+        self._duckdb.cursor().execute(
+            f"insert into seen select hash(user_id), len(members), len(removed), {twice}, reason"
+            f" from ({listed_lines(parsed, self._settings)}) as listed"
+        )
+
+    def end(self, text: Text) -> Examined:
+        """What the whole text is like. Lines that are no text count as rejected."""
+        for piece in self._examined:
+            piece.result()
+        counts = self._duckdb.execute(
+            "select count(*), coalesce(sum(members), 0)::bigint, coalesce(sum(removed), 0)::bigint,"
+            " coalesce(bool_or(has_twice), false) from seen where reason is null"
         ).fetchone()
         # in a statement of its own, which goes to disk where memory ends
-        distinct = duckdb.execute(
-            "select count(*) from (select user_hash from seen where reason is null group by user_hash)"
+        distinct = self._duckdb.execute(
+            "select count(distinct user_hash) from seen where reason is null"
         ).fetchone()
         reasons = dict(
-            duckdb.execute(
+            self._duckdb.execute(
                 "select reason, count(*) from seen where reason is not null group by reason order by 2 desc, 1"
             ).fetchall()
         )
-    assert counts is not None  # noqa: S101  # an aggregate has a row
-    assert distinct is not None  # noqa: S101
-    (sound, memberships, removals), [users] = counts, distinct
-    for reason, _ in found.unreadable:
-        reasons[reason] = reasons.get(reason, 0) + 1
-    rejected = sum(reasons.values())
-    return Examined(
-        parsed, settings, sound + rejected, users, sound == users, memberships, removals, rejected, reasons
-    )
+        assert counts is not None  # noqa: S101  # an aggregate has a row
+        assert distinct is not None  # noqa: S101
+        (sound, memberships, removals, has_twice), [users] = counts, distinct
+        for reason, _ in text.unreadable:
+            reasons[reason] = reasons.get(reason, 0) + 1
+        rejected = sum(reasons.values())
+        return Examined(
+            parsed_lines(text.pieces, self._settings, self._id_type),
+            self._settings,
+            lines=sound + rejected,
+            users=users,
+            users_once=sound == users,
+            tokens_once=not has_twice,
+            memberships=memberships,
+            removals=removals,
+            rejected=rejected,
+            reasons=reasons,
+        )
+
+    def close(self) -> None:
+        """Wait for what is under way."""
+        self._beside.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def examiner(folder: Path, project: Project, settings: Outbound) -> Iterator[Examiner]:
+    """An examiner of one file; what finds no room in memory goes to the folder."""
+    with reader(folder, _MEMORY) as duckdb, closing(Examiner(duckdb, project, settings)) as examining:
+        yield examining
 
 
 def id_type_of(project: Project, settings: Outbound) -> str:
@@ -116,7 +164,7 @@ def load(
             return
         if file.mode == "iter":
             _load_iter(ledger, file, examined)
-        elif is_first and examined.once and examined.settings.kind != "items":
+        elif is_first and examined.users_once and examined.settings.kind != "items":
             warehouse.load(
                 ledger.place("received_memberships"),
                 f"select {file.file_id}::integer as since_file, {file.file_id}::integer as last_file, *"

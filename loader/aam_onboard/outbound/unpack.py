@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -13,7 +14,10 @@ from aam_onboard.errors import AamError, DeliveryError
 from aam_onboard.outbound.control import ControlledFile
 from aam_onboard.outbound.names import OutboundName
 
-_BLOCK = 1 << 20
+# Of text: a piece is read while the next one is unpacked.
+PIECE_BYTES = 1 << 26
+# What a block unpacks to still fits the processor's caches.
+_BLOCK = 1 << 17
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _GZIP = b"\x1f\x8b"
 # Of one line; a profile has at most 150,000 traits [usage-limits].
@@ -30,31 +34,42 @@ class _Digest(Protocol):
 
 @dataclass
 class Text:
-    """A file's text: `lines`, with header and blank ones; `md5` of the file as delivered.
+    """A file's text: `pieces`, files of whole lines; `lines`, with header and blank ones; `md5` of what was delivered.
 
     `unreadable`: lines that are no text, by reason.
     """
 
+    pieces: list[Path] = field(default_factory=list)
     lines: int = 0
     md5: str = ""
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
 
-def unpack(source: Path, target: Path, name: OutboundName, header_lines: int) -> Text:
-    """Write the lines after the header to `target`: in UTF-8, LF between them, no byte-order mark.
+def unpack(
+    source: Path,
+    folder: Path,
+    name: OutboundName,
+    header_lines: int,
+    each_piece: Callable[[Path], None],
+) -> Text:
+    """Write the lines after the header to the folder: in UTF-8, LF between them, no byte-order mark.
 
-    Raises DeliveryError for a file that is cut off, damaged, or packed otherwise than its name says.
+    `each_piece` is told of a piece as soon as it is whole. Raises DeliveryError for a file that is cut off, damaged, or
+    packed otherwise than its name says.
     """
     text = Text()
     found = hashlib.md5(usedforsecurity=False)
-    left = header_lines
-    with target.open("wb") as out:
-        for block in _whole_lines(_plain(source, name, found), text):
-            text.lines += block.count(b"\n")
-            begin = 0
-            while left and begin < len(block):
-                begin, left = block.find(b"\n", begin) + 1, left - 1
-            out.write(_readable(block[begin:], text))
+    blocks = _readable_blocks(_plain(source, name, found), text, header_lines)
+    for block in chain(blocks, [b""]):  # at least one piece, and be it empty
+        if text.pieces and not block:
+            break
+        piece = folder / f"text.{len(text.pieces)}"
+        text.pieces.append(piece)
+        with piece.open("wb") as out:
+            out.write(block)
+            while out.tell() < PIECE_BYTES and (more := next(blocks, None)):
+                out.write(more)
+        each_piece(piece)
     text.md5 = found.hexdigest()
     return text
 
@@ -145,6 +160,18 @@ def _gunzipped(blocks: Iterator[bytes], name: OutboundName) -> Iterator[bytes]:
         raise DeliveryError(f"{name.name}: the gzip is cut off; {again}")
 
 
+def _readable_blocks(plain: Iterator[bytes], text: Text, header_lines: int) -> Iterator[bytes]:
+    """Blocks of what DuckDB is to read; the text is told of all lines."""
+    left = header_lines
+    for block in _whole_lines(plain, text):
+        text.lines += block.count(b"\n")
+        begin = 0
+        while left and begin < len(block):
+            begin, left = block.find(b"\n", begin) + 1, left - 1
+        if readable := _readable(block[begin:], text):
+            yield readable
+
+
 def _whole_lines(plain: Iterator[bytes], text: Text) -> Iterator[bytes]:
     """Blocks of whole lines, each line with its LF; the last one gets one."""
     rest, skipping, first = b"", False, True
@@ -173,7 +200,8 @@ def _readable(block: bytes, text: Text) -> bytes:
     if b"\r" in block:
         block = block.replace(b"\r\n", b"\n")
     try:
-        block.decode()
+        if not block.isascii():
+            block.decode()
         if not any(strange in block for strange in _STRANGE):
             return block
     except UnicodeDecodeError:
