@@ -76,6 +76,9 @@ class PostgresWarehouse(Warehouse):
         try:
             with closing(connection.cursor()) as cursor:
                 cursor.execute("set time zone 'UTC'")
+                # several processes build lines, or look up what is received: to hand a row on costs less than that,
+                # whatever the planner thinks
+                cursor.execute("set parallel_tuple_cost = 0")
                 if self._settings.role:
                     cursor.execute(
                         f"set role {self._settings.role}"
@@ -107,8 +110,6 @@ class PostgresWarehouse(Warehouse):
             closing(self._connect()) as connection,
             closing(connection.cursor()) as cursor,
         ):
-            # Several processes build the lines: to hand a row on costs less than that, whatever the planner thinks.
-            cursor.execute("set parallel_tuple_cost = 0")
             cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
             cursor.execute(_with_literals(sql, parameters))
             yield from cursor.fetch_record_batch()
