@@ -12,7 +12,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ log = logging.getLogger("aam")
 # Files that are checked and uploaded while the next one is written. S3 sends the parts of each in parallel too.
 UPLOADS_AT_ONCE = 2
 
-_Sending = dict[str, tuple[DeliveryFile, "Future[float]"]]
+_Sending = dict[DeliveryFile, "Future[float]"]
 
 
 def deliver(run: Run, feeds: Sequence[str]) -> RunResult:
@@ -168,10 +169,13 @@ def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
         with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
             sending: _Sending = {}
             try:
-                for file in made_files(run, delivery):
-                    state.add_file(run.warehouse, run.project, delivery, file)
-                    made += file.lines
-                    sending[file.name] = file, pool.submit(_send, run, delivery.feed, file, begun.set)
+                files = made_files(run, delivery)
+                # each is sent while the next is made; but where all are there at once, so are they recorded
+                for group in [list(files)] if run.warehouse.in_executors else ([file] for file in files):
+                    state.add_files(run.warehouse, run.project, delivery, group)
+                    made += sum(file.lines for file in group)
+                    for file in group:
+                        sending[file] = pool.submit(_send, run, delivery.feed, file, begun.set)
                     _record_sent(run, delivery, sending)
                 if made != delivery.lines:
                     raise DeliveryError(
@@ -247,11 +251,18 @@ def _part(file: DeliveryFile) -> Part:
 
 
 def _record_sent(run: Run, delivery: Delivery, sending: _Sending, *, wait: bool = False) -> None:
-    """Record the uploads that are done, or all of them; raises the error of one that failed."""
-    for name, (file, future) in list(sending.items()):
-        if wait or future.done():
-            state.mark_uploaded(run.warehouse, run.project, delivery, file, future.result())
-            del sending[name]
+    """Record the uploads that are done, or all of them as they come; raises the error of one that failed."""
+    while sending:
+        if wait:
+            wait_for(sending.values(), return_when=FIRST_COMPLETED)
+        done = {file: sending.pop(file) for file in list(sending) if sending[file].done()}
+        sent = {file: future.result() for file, future in done.items() if future.exception() is None}
+        if sent:
+            state.mark_uploaded(run.warehouse, run.project, delivery, sent)
+        for future in done.values():
+            future.result()
+        if not wait:
+            return
 
 
 def _finish(run: Run, delivery: Delivery) -> Outcome | None:
@@ -288,13 +299,11 @@ def _send_again(run: Run, delivery: Delivery, files: Sequence[DeliveryFile]) -> 
         state.move(run.warehouse, run.project, delivery, "uploading", uncertain=True)
         with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
             waiting = [file for file in files if not _at_destination(run, file)]
-            sending: _Sending = {
-                file.name: (file, pool.submit(_send, run, delivery.feed, file)) for file in waiting
-            }
+            sending: _Sending = {file: pool.submit(_send, run, delivery.feed, file) for file in waiting}
             _record_sent(run, delivery, sending, wait=True)
-        for file in files:
-            if file.status != "uploaded" and file not in waiting:
-                state.mark_uploaded(run.warehouse, run.project, delivery, file, 0.0)
+        there = {file: 0.0 for file in files if file.status != "uploaded" and file not in waiting}
+        if there:
+            state.mark_uploaded(run.warehouse, run.project, delivery, there)
         return _commit(run, delivery, time.monotonic() - began)
     except AamError as error:
         _fail(run, delivery, error)

@@ -126,13 +126,13 @@ def check_before_upload(run: Run, file: DeliveryFile) -> None:
     """Raise CheckFailedError for a file that Audience Manager would refuse; an encrypted one nobody here can read."""
     from aam_onboard.check import check_file, require_ok
 
-    if _checks(run) and not run.encryption and not run.warehouse.checks_files:
+    if _checks(run) and not run.encryption and not run.warehouse.in_executors:
         require_ok(check_file(Path(file.spool_path), file.name, run.project.rules))
 
 
 def check_before_encryption(run: Run, delivery: Delivery) -> None:
     """Check what will be encrypted, in a reading of its own, so that plain text touches no disk."""
-    if not (_checks(run) and run.encryption) or run.warehouse.checks_files:
+    if not (_checks(run) and run.encryption) or run.warehouse.in_executors:
         return
     from aam_onboard.check import check_text, require_ok
     from aam_onboard.files import BatchText

@@ -599,24 +599,29 @@ def count_deliveries(warehouse: Warehouse, project: Project) -> None:
     warehouse.execute(f"analyze {table(project, 'deliveries')}")
 
 
-def add_file(warehouse: Warehouse, project: Project, delivery: Delivery, file: DeliveryFile) -> None:
-    """Record a made file; from now on it may stand at the destination."""
+def add_files(
+    warehouse: Warehouse, project: Project, delivery: Delivery, files: Sequence[DeliveryFile]
+) -> None:
+    """Record made files; from now on they may stand at the destination."""
     with warehouse.transaction():
-        insert(warehouse, table(project, "delivery_files"), vars(file))
-        _event(warehouse, project, delivery, "made", file=file)
+        for file in files:
+            insert(warehouse, table(project, "delivery_files"), vars(file))
+            _event(warehouse, project, delivery, "made", file=file)
 
 
 def mark_uploaded(
-    warehouse: Warehouse, project: Project, delivery: Delivery, file: DeliveryFile, seconds: float
+    warehouse: Warehouse, project: Project, delivery: Delivery, sent: Mapping[DeliveryFile, float]
 ) -> None:
-    """Record that a file stands verified at the destination."""
+    """Record that files stand verified at the destination, after so many seconds each."""
+    places = ", ".join(f"${place}" for place in range(2, len(sent) + 2))
     with warehouse.transaction():
         warehouse.execute(
-            f"update {table(project, 'delivery_files')} set status = 'uploaded', uploaded_at = $2"
-            " where name = $1",
-            [file.name, _now()],
+            f"update {table(project, 'delivery_files')} set status = 'uploaded', uploaded_at = $1"
+            f" where name in ({places})",
+            [_now(), *(file.name for file in sent)],
         )
-        _event(warehouse, project, delivery, "uploaded", file=file, seconds=seconds)
+        for file, seconds in sent.items():
+            _event(warehouse, project, delivery, "uploaded", file=file, seconds=seconds)
 
 
 def mark_picked_up(warehouse: Warehouse, project: Project, name: str, when: datetime) -> None:

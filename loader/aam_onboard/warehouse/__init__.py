@@ -25,7 +25,8 @@ class Warehouse(Protocol):
     name: str
     row_id: str
     """What a row of a table is known by, as long as a transaction lasts."""
-    checks_files: bool = False  # whether write_parts examines what it writes
+    in_executors: bool = False
+    """Whether write_parts has others write the files, who examine them, too: it gives all of them at the end."""
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """A small result, one dict a row."""
@@ -95,7 +96,7 @@ class Warehouse(Protocol):
     ) -> Iterator[Part]:
         """Write the lines of a query to files of a directory, as files.write_parts does.
 
-        `check`: what they are examined as, where the warehouse does so itself (`checks_files`).
+        `check`: what they are examined as, where that is not for the caller to do (`in_executors`).
         """
         from aam_onboard.files import write_parts
 
