@@ -37,8 +37,8 @@
     {%- if model.name == 'state_versions' -%}
         {% call statement('log') %}
             create table if not exists {{ aam_onboard.state_log() }} (
-                change bigint, place int, name string, row_id string, gone boolean, content string
-            ) using parquet
+                change bigint, place int, name string, row_id string, gone boolean, content string, generation int
+            ) using parquet partitioned by (generation)
         {% endcall %}
     {%- endif -%}
     {%- set columns = [] -%}
@@ -95,7 +95,9 @@
 {%- endmacro %}
 
 {# change, place: which change of the state, and which row of it · name, row_id: of a table, and a row there, which may be
-   written again · gone: deleted · content: JSON, an object · `aam` writes it, see loader/aam_onboard/warehouse/spark.py #}
+   written again · gone: deleted · content: JSON, an object · generation: of files; when they are many, the last writings
+   of all rows become one file of the next generation, and the others go · `aam` writes it, see
+   loader/aam_onboard/warehouse/spark.py #}
 {% macro state_log() %}
     {{ return(aam_onboard.state_relation('state_versions').incorporate(path={'identifier': 'state_log'}, type='table')) }}
 {% endmacro %}
@@ -117,6 +119,7 @@
         'state_versions',
         uuid(),
         false,
-        to_json(named_struct('version', {{ var('aam_state_version') }}, 'migrated_at', current_timestamp()), {{ aam_onboard.json_options() }})
+        to_json(named_struct('version', {{ var('aam_state_version') }}, 'migrated_at', current_timestamp()), {{ aam_onboard.json_options() }}),
+        0
     where not exists (select 1 from {{ this }})
 {% endmacro %}

@@ -202,10 +202,92 @@ def test_killed_at_any_step(project: Workspace) -> None:
     kill_and_repair(project, random.Random("spark"))
 
 
+@pytest.mark.skipif(SOAK == 1, reason="minutes each: make test-spark AAM_SOAK=2")
+@pytest.mark.parametrize("number", range(SOAK))
+def test_any_history(number: int, tmp_path: Path) -> None:
+    """Random changes, runs, deliveries of all, kills: the lines are DuckDB's, and so is what Audience Manager has."""
+    with connect_server(tmp_path / "server") as address:
+        spark = SparkWorkspace(small_project(tmp_path / "spark"), "spark", {"AAM_SPARK_REMOTE": address})  # type: ignore[arg-type]
+        duckdb = Workspace(small_project(tmp_path / "duckdb"), "duckdb")
+        told, expected = (play(project, random.Random(number)) for project in (spark, duckdb))
+        assert told == expected
+
+
+def play(project: Workspace, chance: random.Random) -> list[Any]:
+    """A history; at each step what was sent and kept back, and at the end what Audience Manager made of it."""
+    told: list[Any] = []
+    held: Signals = {}
+    read: set[Path] = set()
+    project.ok("sandbox", "init")
+    for _ in range(5):
+        change_at_random(project.root, random.Random(chance.random()))
+        step, at = chance.choice(["run", "run", "full", "built twice", "killed"]), chance.randint(1, 40)
+        if step == "built twice":  # what was built and not delivered says nothing
+            project.build()
+            change_at_random(project.root, random.Random(chance.random()))
+        if step == "killed":
+            project.build()
+            if project.engine == "spark":
+                killed(project, at, "deliver", ends=(0,))
+            project.deliver()
+        else:
+            project.run(*["--full"] * (step == "full"))
+        told.append((step, read_files(project, read, held), rejected(project)))
+        assert held == project.state()
+    project.ok("sandbox", "ingest", "--from", "out")
+    return [*told, project.ok("sandbox", "sizes", "--json").json]
+
+
+def change_at_random(root: Path, chance: random.Random) -> None:
+    """Every customer may change a value, go, or take another's ID of a browser."""
+
+    def some(change: Callable[[Row], Row | None]) -> Callable[[list[Row]], list[Row]]:
+        share = chance.choice([0, 0.02, 0.3])
+        return lambda rows: [new for row in rows if (new := change(row) if chance.random() < share else row)]
+
+    tier = lambda row: row | {"loyalty_tier": chance.choice(["gold", "silver", "bronze", "", "O'Brien"])}  # noqa: E731
+    edit(root, "crm_customers", some(tier))
+    edit(root, "crm_customers", some(lambda row: row | {"opted_out": chance.choice(["true", "false"])}))
+    edit(
+        root,
+        "registrations",
+        some(lambda row: row | {"city": chance.choice(["Wien", "Graz, Österreich", "a\\b"])}),
+    )
+    edit(root, "mobile_devices", some(lambda row: None))
+    edit(root, "web_id_captures", some(lambda row: row | {"aam_uuid": f"{chance.randrange(10**38):038d}"}))
+
+
 def test_one_run_at_a_time(project: Workspace) -> None:
     with file_lock(str(project.root / ".aam" / "spark.spark")):
         said = project.refused(4, "deliver")
     assert "in use by another run" in said
+
+
+JOINS = """
+import os, sys
+from aam_onboard.warehouse import spark
+from aam_onboard.cli import main
+spark.MOST_FILES = 5
+if sys.argv.pop(1) == "killed":
+    spark.SparkWarehouse._drop = lambda *_: os._exit(9)
+main()
+"""
+
+
+def test_the_many_files_of_the_state_become_one(project: Workspace) -> None:
+    """Killed as the new file is there and the old ones are, too, it has lost and doubled nothing."""
+    files = "select count(distinct _metadata.file_path), max(generation) from aam_state.state_log"
+    deliveries = "select delivery_id, status, lines from aam_state.deliveries order by all"
+    [(many, _)] = project.sql(files)
+    state, told = project.state(), project.sql(deliveries)
+    assert many > 20
+    assert project.python("-c", JOINS, "killed", "deliver").code == 9
+    assert project.sql(files) == [(many + 1, 1)]
+    assert (project.state(), project.sql(deliveries)) == (state, told)
+    assert project.python("-c", JOINS, "whole", "deliver").code == 0
+    [(few, generation)] = project.sql(files)
+    assert (few < many / 2, generation) == (True, 2)
+    assert (project.state(), project.sql(deliveries)) == (state, told)
 
 
 def test_what_spark_can_not_do_is_said_in_one_line(project: Workspace) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aam_onboard.files import Part
 
 LOG = "state_log"  # in the schema of the state
+MOST_FILES = 200  # of the log: each is opened whenever the state is asked
 INSTALL = "install aam-onboard[spark]"
 JAVA = "Spark needs Java 17 or later: install it (Debian: openjdk-17-jre-headless), or set JAVA_HOME"
 # How a row stands in the log, as macros/state has it.
@@ -54,7 +55,7 @@ class _Written:
 class SparkWarehouse(Warehouse):
     """A Spark session."""
 
-    checks_files = True  # in the executors
+    in_executors = True
     row_id = "row_id"  # of the log; no statement of ours asks for it here
 
     def __init__(self, name: str, settings: SparkSettings) -> None:
@@ -63,6 +64,7 @@ class SparkWarehouse(Warehouse):
         self._is_remote = "spark.remote" in settings.server_side_parameters
         self._changes: list[_Written] | None = None  # of the transaction that is open
         self._last_change = 0
+        self._generation = 0  # of the log's files
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """See Warehouse."""
@@ -231,8 +233,7 @@ class SparkWarehouse(Warehouse):
             )
         log = f"`{schemas.pop()}`.`{LOG}`"
         if not self._last_change:
-            [row] = self._rows(f"select coalesce(max(change), 0) as last_change from {log}")
-            self._last_change = row["last_change"]
+            self._begin_changes(log)
         self._last_change = max(self._last_change + 1, time.time_ns() // 1000)
         rows = [
             (
@@ -242,12 +243,45 @@ class SparkWarehouse(Warehouse):
                 change.row_id,
                 change.content is None,
                 change.content,
+                self._generation,
             )
             for place, change in enumerate(changes)
         ]
-        columns = "change bigint, place int, name string, row_id string, gone boolean, content string"
+        columns = "change bigint, place int, name string, row_id string, gone boolean, content string, generation int"
         with clear_errors():
             self._session.createDataFrame(rows, columns).coalesce(1).write.insertInto(log)
+
+    def _begin_changes(self, log: str) -> None:
+        """Look where the log ends, and join its files when they are many. Who changes the state has the lock."""
+        [found] = self._rows(
+            "select coalesce(max(change), 0) as last_change, coalesce(max(generation), 0) as generation,"
+            f" count(distinct _metadata.file_path) as files from {log}"
+        )
+        self._last_change, self._generation = found["last_change"], found["generation"]
+        if found["files"] > MOST_FILES:
+            self._join_files(log)
+
+    def _join_files(self, log: str) -> None:
+        """The last writings of all rows as one file of the next generation; the others go.
+
+        Killed in between, it leaves rows that stand there twice, which says nothing else: the last writing is the same.
+        """
+        row = ("change", "place", "gone", "content")
+        with clear_errors():
+            self._session.sql(
+                f"select last_one.change, last_one.place, name, row_id, last_one.gone, last_one.content,"
+                f" {self._generation + 1} as generation from (select name, row_id,"
+                f" max_by(struct({', '.join(row)}), struct(change, place)) as last_one from {log}"
+                " group by name, row_id) as rows_of_the_state"
+            ).coalesce(1).write.insertInto(log)
+            for older in self._rows(
+                f"select distinct generation from {log} where generation <= {self._generation}"
+            ):
+                self._drop(log, older["generation"])
+        self._generation += 1
+
+    def _drop(self, log: str, generation: int) -> None:
+        self._session.sql(f"alter table {log} drop if exists partition (generation = {generation})")
 
     def _change_parts(self, statement: exp.Update | exp.Delete, parts: Sequence[str]) -> None:
         """Whole parts of a ledger, a batch of a feed each, are dropped or renamed; smaller changes can't be made."""
