@@ -442,6 +442,26 @@ def exporting_by_spark(work: Path, lines: int, most: int, runs: int) -> Iterator
         shutil.rmtree(path)
 
 
+def building_by_spark(work: Path, users: int, runs: int) -> Iterator[Row]:
+    """The outbox by dbt on a Spark Connect server of this machine, against one statement by hand."""
+    from tests.spark.connect import connect_server
+
+    shutil.rmtree(work / "connect", ignore_errors=True)
+    with connect_server(work / "connect", partitions=4) as address:
+        bench = data.make_project(work / "spark_build", "spark", {"AAM_SPARK_REMOTE": address}, {})
+        bench.make_source(users)
+        build = Command(bench.dbt("build"), bench, bench.forget_builds)
+        drop = "drop table if exists raw.by_hand"
+        hand = Command(bench.spark(data.BY_HAND_ON_SPARK), bench, lambda: bench.sql(drop))
+        first, theirs = compare(runs, build, hand)
+        for model, seconds in bench.model_seconds().items():
+            progress.print(f"{seconds:8.2f} s {model}")
+    name = f"dbt build, spark, {users * 5:,} trait rows, first"
+    yield Row(name, "one collect_set by hand", first, theirs, ratio=4)
+    shutil.rmtree(work / "connect")
+    shutil.rmtree(bench.folder)
+
+
 def starting(runs: int) -> Iterator[Row]:
     (told,) = compare(runs, Command([str(data.BIN / "aam"), "--help"]))
     yield Row("aam --help", "", told, most=0.4)
@@ -487,6 +507,7 @@ def measure_report(runs: int, work: Path, engines: list[str]) -> Iterator[Row]:
 def measure_spark(size: str, runs: int, work: Path) -> Iterator[Row]:
     most = SIZES["medium" if size == "small" else "large"]
     yield from exporting_by_spark(work, min(SIZES[size], MOST_BUILT), most, runs)
+    yield from building_by_spark(work, min(SIZES[size], MOST_BUILT), max(1, runs - 1))
 
 
 def measure_paths(size: str, runs: int, work: Path, engines: list[str]) -> Iterator[Row]:

@@ -116,6 +116,13 @@ from raw.signals
 group by user_id
 """
 
+BY_HAND_ON_SPARK = """
+create table raw.by_hand as
+select user_id, array_join(sort_array(collect_set('d_sid=' || trait_id)), ',') as signals
+from raw.signals
+group by user_id
+"""
+
 # Rows that are kept back: their IDs are e-mail addresses.
 KEPT_BACK = """
 insert into raw.signals
@@ -179,7 +186,7 @@ class Bench:
     """A project folder, and an engine to run it on."""
 
     folder: Path
-    engine: str  # duckdb | postgres
+    engine: str  # duckdb | postgres | spark
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -202,6 +209,9 @@ class Bench:
             rivals = [sys.executable, "-m", "benchmarks.rivals", "run_duckdb", str(self.database)]
             subprocess.run([*rivals, *statements], env=self.env, check=True)
             return
+        if self.engine == "spark":
+            subprocess.run(self.spark(*statements), env=self.env, check=True)
+            return
         for statement in statements:
             subprocess.run(self.psql("-c", statement), env=self.env, check=True, stdout=subprocess.DEVNULL)
 
@@ -216,6 +226,10 @@ class Bench:
             "set client_min_messages = warning",
             *arguments,
         ]
+
+    def spark(self, *statements: str) -> list[str]:
+        address = self.environment["AAM_SPARK_REMOTE"]
+        return [sys.executable, "-m", "benchmarks.rivals", "run_spark", address, *statements]
 
     def dbt(self, *arguments: str) -> list[str]:
         """As `aam run` calls it: unit tests prove the SQL when it is edited, not the data of a run."""
@@ -237,7 +251,10 @@ class Bench:
         else:
             self.forget_builds()
             series = f"generate_series(0, {users} - 1) as r(n)"
-        self.sql("drop schema if exists raw cascade", "create schema raw", SIGNALS.format(series=series))
+        signals = SIGNALS
+        if self.engine == "spark":
+            series, signals = f"(select id as n from range({users}))", SIGNALS.replace("varchar", "string")
+        self.sql("drop schema if exists raw cascade", "create schema raw", signals.format(series=series))
         if self.engine == "postgres":
             self.sql("vacuum analyze raw.signals")
 

@@ -39,6 +39,16 @@ def run_duckdb(database: str, *statements: str) -> None:
         connection.execute(statement)
 
 
+def run_spark(address: str, *statements: str) -> None:
+    """One statement, or several, by Spark Connect."""
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.builder.remote(address).getOrCreate()
+    for statement in statements:
+        session.sql(statement).collect()
+    session.stop()
+
+
 def write_then_upload(database: str, folder: str, split_bytes: str, endpoint: str, bucket: str) -> None:
     """All files first, then one upload after the other."""
     import boto3

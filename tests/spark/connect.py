@@ -16,8 +16,11 @@ CLASS = "org.apache.spark.sql.connect.service.SparkConnectServer"
 
 
 @contextmanager
-def connect_server(folder: Path) -> Iterator[str]:
-    """Its address; tables and catalog lie in the folder, and end with it."""
+def connect_server(folder: Path, *, partitions: int = 1) -> Iterator[str]:
+    """Its address; tables and catalog lie in the folder, and end with it.
+
+    `partitions`: of what is sorted or grouped; one is quickest for little data.
+    """
     import pyspark
 
     folder.mkdir(parents=True)
@@ -34,8 +37,8 @@ def connect_server(folder: Path) -> Iterator[str]:
         "spark.sql.warehouse.dir": folder / "tables",
         "spark.hadoop.javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={folder}/catalog;create=true",
         # little data, and many statements that are never asked again: to compile for them takes longer than to run
-        "spark.sql.shuffle.partitions": 1,
-        "spark.default.parallelism": 1,
+        "spark.sql.shuffle.partitions": partitions,
+        "spark.default.parallelism": partitions,
         # the server is never killed itself, so nothing need be safe on the disk
         "spark.driver.extraJavaOptions": f"-Dderby.system.home={folder} -Dderby.system.durability=test"
         " -XX:+UseSerialGC -Xss4m",
