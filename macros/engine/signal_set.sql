@@ -49,11 +49,11 @@
     # (sum(case when {{ condition }} then cast(({{ hash }} << 32) >> 32 as integer) end) & 4294967295)
 {%- endmacro %}
 
-{# A sum of bigint would wrap around or stop the query, as the session is set. #}
+{# A sum for each half of the hash, as above: a sum of whole ones would stop the query, and one of decimals is slow. #}
 {% macro spark__fingerprint(key, value, condition) -%}
-    cast(sum(
-        case when {{ condition }} then cast(xxhash64({{ key }}, {{ value }}, {{ aam_onboard.rules_hash() }}) as decimal(20, 0)) end
-    ) % 9223372036854775807 as bigint)
+    {%- set hash = 'xxhash64(' ~ key ~ ', ' ~ value ~ ', ' ~ aam_onboard.rules_hash() ~ ')' -%}
+    shiftleft(sum(case when {{ condition }} then shiftright({{ hash }}, 32) end), 32)
+    ^ sum(case when {{ condition }} then {{ hash }} & 4294967295 end)
 {%- endmacro %}
 
 
