@@ -63,7 +63,8 @@ compared as (
         coalesce(known_users.is_known, false) as is_known,
         coalesce(known_users.is_uncertain, false) as is_uncertain
     from current_sets
-    full outer join known_users
+    -- before the first delivery nobody is known, and no user need be looked for
+    {{ 'full outer' if has_deliveries() else 'left' }} join known_users
         on current_sets.feed = known_users.feed and current_sets.user_id = known_users.user_id
     where
         coalesce(known_users.may_be_named, true)

@@ -82,7 +82,8 @@ not_withdrawable as (
     where
         signal <> ''
         and not {{ is_withdrawable('signal') }}
-        and not exists (
+        -- before the first delivery nothing is there that could stay, and no row is read
+        and {{ 'not' if has_deliveries() else 'false and not' }} exists (
             select 1 from {{ ref('rows_to_compare') }} as current_rows
             where
                 current_rows.reason is null
