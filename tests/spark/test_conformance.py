@@ -371,7 +371,7 @@ def seen_in(root: Path) -> tuple[Any, Any, Any, Any]:
 
 
 def test_the_macros_give_the_known_values(tmp_path: Path, address: str) -> None:
-    """Hashes, URLs, encodings and codes, by the tests that prove them on the other engines."""
+    """Hashes, URLs, encodings and codes, by the tests that prove them elsewhere; soaked, all unit tests, too."""
     root = tmp_path / "project"
     copy_package_tests(root)
     profiles = yaml.safe_load((root / "profiles.yml").read_text())
@@ -385,9 +385,7 @@ def test_the_macros_give_the_known_values(tmp_path: Path, address: str) -> None:
             "-m",
             "dbt.cli.main",
             "--quiet",
-            "test",
-            "--select",
-            *VECTORS,
+            *(["test", "--select", *VECTORS] if SOAK == 1 else ["build", "--vars", "{outbound: {}}"]),
         ],
         cwd=root,
         env=project.env(),
