@@ -116,12 +116,7 @@ def read_figures(
 def _unused_keys(ask: _Asking) -> list[Row]:
     """Keys of key-values that were sent and that no trait's rule names; none where the taxonomy holds no rules."""
     place = ask.project.relations.of_any_package("traits")
-    has_rules = place and ask.warehouse.rows(
-        "select 1 as there from information_schema.columns where table_catalog = current_database()"
-        " and lower(table_schema) = lower($1) and lower(table_name) = lower($2) and lower(column_name) = 'trait_rule'",
-        list(place),
-    )
-    if place is None or not has_rules:
+    if place is None or "trait_rule" not in map(str.lower, ask.warehouse.columns(*place)):
         return []
     from aam_sandbox.trait_rules import parse_trait_rule
 
