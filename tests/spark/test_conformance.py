@@ -13,6 +13,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,36 @@ def change_at_random(root: Path, chance: random.Random) -> None:
     edit(root, "web_id_captures", some(lambda row: row | {"aam_uuid": f"{chance.randrange(10**38):038d}"}))
 
 
+@pytest.mark.skipif(SOAK == 1, reason="minutes: make test-spark AAM_SOAK=2")
+def test_why_report_rename_and_retire(tmp_path: Path) -> None:
+    with connect_server(tmp_path / "server") as address:
+        project = SparkWorkspace(small_project(tmp_path / "spark"), "spark", {"AAM_SPARK_REMOTE": address})  # type: ignore[arg-type]
+        project.run()
+        before = project.state()
+        user_id, key, value = min(before["crm_traits"])
+        assert {key, value, "at local"} <= {
+            word.strip(" '")
+            for word in project.ok("why", "crm_traits", user_id).out.replace("  ", "\n").splitlines()
+        }
+        assert Path(project.root / project.ok("report").out.split()[-1]).exists()
+
+        feeds = project.root / "models" / "feeds"
+        (feeds / "crm_profile.sql").rename(feeds / "crm_renamed.sql")
+        yml = feeds / "_feeds__models.yml"
+        yml.write_text(yml.read_text().replace("crm_profile", "crm_renamed"))
+        project.vars(lambda found: found["feeds"].update(crm_renamed=found["feeds"].pop("crm_profile")))
+        assert (
+            "crm_renamed goes on where crm_profile was"
+            in project.ok("rename", "crm_profile", "crm_renamed").out
+        )
+        project.vars(lambda found: found["feeds"].pop("crm_traits"))
+        assert "nothing is ours any more" in project.ok("retire", "crm_traits").out
+        assert project.run() == []
+        after = project.state()
+        assert after["crm_renamed"] == before["crm_profile"]
+        assert not after.get("crm_traits")
+
+
 def test_one_run_at_a_time(project: Workspace) -> None:
     with file_lock(str(project.root / ".aam" / "spark.spark")):
         said = project.refused(4, "deliver")
@@ -322,40 +353,43 @@ def test_no_java_no_server_no_session(project: Workspace, tmp_path: Path) -> Non
 
 
 def kill_and_repair(project: Workspace, chance: random.Random) -> None:
-    """`aam` is killed on its way to a second output, which has nothing yet, and killed again as it repairs that."""
-    select = ("--to", "second", "--select", "crm_traits,crm_id_sync", *NO_CHECK)
-    place: Place | None = None
+    """`aam` is killed on its way to another output each time, which has nothing yet, and again as it repairs that."""
     for number in range(15):
-        root = project.root / f"second-{number}"
-        project.destination("second", type="directory", path=str(root), partner_name="demo_partner")
+        name = f"other_{number}"
+        to_other = ("--to", name, "--select", "crm_traits,crm_id_sync", *NO_CHECK)
+        root = project.root / name
+        project.destination(name, type="directory", path=str(root), partner_name="demo_partner")
         place = Place({}, {}, *seen_in(root))
-        project.build(destination="second")
-        where = killed(project, chance.randint(1, 40), "deliver", *select, ends=(0,))
-        again = killed(project, chance.randint(1, 20), "deliver", *select, ends=(0,))
-        project.deliver(*select)
-        assert_nothing_lost(SecondOutput.of(project), place, {"crm_traits": set(), "crm_id_sync": set()})
-        assert project.deliver(*select) == [], (where, again)
+        project.build(destination=name)
+        where = killed(project, chance.randint(1, 40), "deliver", *to_other, ends=(0,))
+        again = killed(project, chance.randint(1, 20), "deliver", *to_other, ends=(0,))
+        project.deliver(*to_other)
+        other = OtherOutput(project.root, project.engine, project.environment, name)
+        assert_nothing_lost(other, place, {"crm_traits": set(), "crm_id_sync": set()})
+        assert project.deliver(*to_other) == [], (where, again)
         assert project.spooled() == []
 
 
-class SecondOutput(SparkWorkspace):
-    """The same project, of whose deliveries only those to the second output count."""
+@dataclass
+class OtherOutput(SparkWorkspace):
+    """The same project, of whose deliveries only those to this output count."""
 
-    @classmethod
-    def of(cls, project: Workspace) -> SecondOutput:
-        return cls(project.root, project.engine, project.environment)
+    name: str = ""
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         """As the one of a workspace."""
-        to_second = [
-            one.replace("destination = 'local'", "destination = 'second'")
+        to_other = [
+            one.replace("destination = 'local'", f"destination = '{self.name}'")
             .replace(
-                "where d.status = 'delivered'", "where d.destination = 'second' and d.status = 'delivered'"
+                "where d.status = 'delivered'",
+                f"where d.destination = '{self.name}' and d.status = 'delivered'",
             )
-            .replace("where status = 'delivered'", "where destination = 'second' and status = 'delivered'")
+            .replace(
+                "where status = 'delivered'", f"where destination = '{self.name}' and status = 'delivered'"
+            )
             for one in statements
         ]
-        return super().sql(*to_second)
+        return super().sql(*to_other)
 
 
 def seen_in(root: Path) -> tuple[Any, Any, Any, Any]:
