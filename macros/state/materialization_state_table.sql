@@ -112,6 +112,8 @@
 {% endmacro %}
 
 {% macro spark__first_state_version() %}
+    {#- a log that was made before it had generations has none -#}
+    {%- set columns = aam_onboard.column_types(aam_onboard.state_log()) if execute else {} %}
     insert into {{ aam_onboard.state_log() }}
     select
         unix_micros(current_timestamp()),
@@ -119,7 +121,7 @@
         'state_versions',
         uuid(),
         false,
-        to_json(named_struct('version', {{ var('aam_state_version') }}, 'migrated_at', current_timestamp()), {{ aam_onboard.json_options() }}),
-        0
+        to_json(named_struct('version', {{ var('aam_state_version') }}, 'migrated_at', current_timestamp()), {{ aam_onboard.json_options() }})
+        {{- ', 0' if 'generation' in columns }}
     where not exists (select 1 from {{ this }})
 {% endmacro %}

@@ -64,7 +64,9 @@ class SparkWarehouse(Warehouse):
         self._is_remote = "spark.remote" in settings.server_side_parameters
         self._changes: list[_Written] | None = None  # of the transaction that is open
         self._last_change = 0
-        self._generation = 0  # of the log's files
+        self._generation: int | None = (
+            None  # of the log's files; a log that was made before it had any has none
+        )
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """See Warehouse."""
@@ -231,9 +233,10 @@ class SparkWarehouse(Warehouse):
             raise DeliveryError(
                 f"no transaction may change more than one schema: {', '.join(sorted(schemas))}"
             )
-        log = f"`{schemas.pop()}`.`{LOG}`"
+        schema = schemas.pop()
+        log = f"`{schema}`.`{LOG}`"
         if not self._last_change:
-            self._begin_changes(log)
+            self._begin_changes(log, *self._parts(schema, LOG))
         self._last_change = max(self._last_change + 1, time.time_ns() // 1000)
         rows = [
             (
@@ -243,26 +246,27 @@ class SparkWarehouse(Warehouse):
                 change.row_id,
                 change.content is None,
                 change.content,
-                self._generation,
+                *([] if self._generation is None else [self._generation]),
             )
             for place, change in enumerate(changes)
         ]
-        columns = "change bigint, place int, name string, row_id string, gone boolean, content string, generation int"
+        columns = "change bigint, place int, name string, row_id string, gone boolean, content string"
+        columns += "" if self._generation is None else ", generation int"
         with clear_errors():
             self._session.createDataFrame(rows, columns).coalesce(1).write.insertInto(log)
 
-    def _begin_changes(self, log: str) -> None:
+    def _begin_changes(self, log: str, generation: str = "cast(null as int)") -> None:
         """Look where the log ends, and join its files when they are many. Who changes the state has the lock."""
         [found] = self._rows(
-            "select coalesce(max(change), 0) as last_change, coalesce(max(generation), 0) as generation,"
+            f"select coalesce(max(change), 0) as last_change, max({generation}) as generation,"
             f" count(distinct _metadata.file_path) as files from {log}"
         )
         self._last_change, self._generation = found["last_change"], found["generation"]
-        if found["files"] > MOST_FILES:
-            self._join_files(log)
+        if self._generation is not None and found["files"] > MOST_FILES:
+            self._generation = self._join_files(log, self._generation)
 
-    def _join_files(self, log: str) -> None:
-        """The last writings of all rows as one file of the next generation; the others go.
+    def _join_files(self, log: str, generation: int) -> int:
+        """The last writings of all rows as one file of the next generation, which is returned; the others go.
 
         Killed in between, it leaves rows that stand there twice, which says nothing else: the last writing is the same.
         """
@@ -270,15 +274,15 @@ class SparkWarehouse(Warehouse):
         with clear_errors():
             self._session.sql(
                 f"select last_one.change, last_one.place, name, row_id, last_one.gone, last_one.content,"
-                f" {self._generation + 1} as generation from (select name, row_id,"
+                f" {generation + 1} as generation from (select name, row_id,"
                 f" max_by(struct({', '.join(row)}), struct(change, place)) as last_one from {log}"
                 " group by name, row_id) as rows_of_the_state"
             ).coalesce(1).write.insertInto(log)
             for older in self._rows(
-                f"select distinct generation from {log} where generation <= {self._generation}"
+                f"select distinct generation from {log} where generation <= {generation}"
             ):
                 self._drop(log, older["generation"])
-        self._generation += 1
+        return generation + 1
 
     def _drop(self, log: str, generation: int) -> None:
         self._session.sql(f"alter table {log} drop if exists partition (generation = {generation})")
