@@ -362,16 +362,12 @@ class _Receiver:
                 f"{one.name.name} is a PGP file; say `decrypt: true` under `receive` of output"
                 f" `{self._source.destination.name}`, with the secret key in your keyring"
             )
+        said = next((said for said in (control or _NONE).files if said.name == one.name.name), None)
         file = self._spool / one.name.name
         try:
             self._source.destination.fetch(one.stored.key, file)
             with loading.examiner(self._spool, self._project, settings) as examiner:
                 text = unpack(file, self._spool, one.name, settings.header_lines, examiner.add)
-                said = (
-                    next((said for said in control.files if said.name == one.name.name), None)
-                    if control
-                    else None
-                )
                 if said and (note := prove(file, one.name, text, said)):
                     log.warning("%s", note)
                 examined = examiner.end(text)

@@ -66,31 +66,29 @@ class Examiner:
     def _examine(self, piece: Path) -> None:
         parsed = parsed_lines([piece], self._settings, self._id_type)
         twice = " or ".join(names_twice(name, self._settings) for name in ("members", "removed"))
-        self._duckdb.cursor().execute(
-            f"insert into seen select hash(user_id), len(members), len(removed), {twice}, reason"
-            f" from ({listed_lines(parsed, self._settings)}) as listed"
-        )
+        with self._duckdb.cursor() as cursor:
+            cursor.execute(
+                f"insert into seen select hash(user_id), len(members), len(removed), {twice}, reason"
+                f" from ({listed_lines(parsed, self._settings)}) as listed"
+            )
 
     def end(self, text: Text) -> Examined:
         """What the whole text is like. Lines that are no text count as rejected."""
         for piece in self._examined:
             piece.result()
-        counts = self._duckdb.execute(
+        [(sound, memberships, removals, has_twice)] = self._duckdb.execute(
             "select count(*), coalesce(sum(members), 0)::bigint, coalesce(sum(removed), 0)::bigint,"
             " coalesce(bool_or(has_twice), false) from seen where reason is null"
-        ).fetchone()
+        ).fetchall()
         # in a statement of its own, which goes to disk where memory ends
-        distinct = self._duckdb.execute(
+        [(users,)] = self._duckdb.execute(
             "select count(distinct user_hash) from seen where reason is null"
-        ).fetchone()
+        ).fetchall()
         reasons = dict(
             self._duckdb.execute(
                 "select reason, count(*) from seen where reason is not null group by reason order by 2 desc, 1"
             ).fetchall()
         )
-        assert counts is not None  # noqa: S101  # an aggregate has a row
-        assert distinct is not None  # noqa: S101
-        (sound, memberships, removals, has_twice), [users] = counts, distinct
         for reason, _ in text.unreadable:
             reasons[reason] = reasons.get(reason, 0) + 1
         rejected = sum(reasons.values())

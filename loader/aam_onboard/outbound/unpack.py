@@ -6,7 +6,6 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -60,15 +59,14 @@ def unpack(
     text = Text()
     found = hashlib.md5(usedforsecurity=False)
     blocks = _readable_blocks(_plain(source, name, found), text, header_lines)
-    for block in chain(blocks, [b""]):  # at least one piece, and be it empty
-        if text.pieces and not block:
-            break
+    block = next(blocks, b"")
+    while block or not text.pieces:  # at least one piece, and be it empty
         piece = folder / f"text.{len(text.pieces)}"
         text.pieces.append(piece)
         with piece.open("wb") as out:
-            out.write(block)
-            while out.tell() < PIECE_BYTES and (more := next(blocks, None)):
-                out.write(more)
+            while block and out.tell() < PIECE_BYTES:
+                out.write(block)
+                block = next(blocks, b"")
         each_piece(piece)
     text.md5 = found.hexdigest()
     return text
