@@ -42,6 +42,9 @@ JAVA = "Spark needs Java 17 or later: install it (Debian: openjdk-17-jre-headles
 # How a row stands in the log, as macros/state has it.
 _OPTIONS = "map('timestampFormat', \"yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX\", 'timeZone', 'UTC')"
 
+# Of what was written of a row: the last writing. The macro last_written says so for dbt.
+_LAST_ONE = "max_by(struct(change, place, gone, content), struct(change, place)) as last_one"
+
 
 @dataclass(frozen=True)
 class _Written:
@@ -64,9 +67,8 @@ class SparkWarehouse(Warehouse):
         self._is_remote = "spark.remote" in settings.server_side_parameters
         self._changes: list[_Written] | None = None  # of the transaction that is open
         self._last_change = 0
-        self._generation: int | None = (
-            None  # of the log's files; a log that was made before it had any has none
-        )
+        # of the log's files; a log that was made before it had any has none
+        self._generation: int | None = None
 
     def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
         """See Warehouse."""
@@ -221,8 +223,7 @@ class SparkWarehouse(Warehouse):
                 f" union all select * from values {values} as ours(row_id, gone, content, change, place)"
             )
         return (
-            "select row_id, last_one.content as content from (select row_id,"
-            f" max_by(struct(gone, content), struct(change, place)) as last_one from ({written}) as written"
+            f"select row_id, last_one.content as content from (select row_id, {_LAST_ONE} from ({written}) as written"
             " group by row_id) as rows_of_it where not last_one.gone"
         )
 
@@ -236,7 +237,7 @@ class SparkWarehouse(Warehouse):
         schema = schemas.pop()
         log = f"`{schema}`.`{LOG}`"
         if not self._last_change:
-            self._begin_changes(log, *self._parts(schema, LOG))
+            self._begin_changes(log, has_generations=bool(self._parts(schema, LOG)))
         self._last_change = max(self._last_change + 1, time.time_ns() // 1000)
         rows = [
             (
@@ -255,8 +256,9 @@ class SparkWarehouse(Warehouse):
         with clear_errors():
             self._session.createDataFrame(rows, columns).coalesce(1).write.insertInto(log)
 
-    def _begin_changes(self, log: str, generation: str = "cast(null as int)") -> None:
+    def _begin_changes(self, log: str, *, has_generations: bool) -> None:
         """Look where the log ends, and join its files when they are many. Who changes the state has the lock."""
+        generation = "generation" if has_generations else "cast(null as int)"
         [found] = self._rows(
             f"select coalesce(max(change), 0) as last_change, max({generation}) as generation,"
             f" count(distinct _metadata.file_path) as files from {log}"
@@ -270,12 +272,10 @@ class SparkWarehouse(Warehouse):
 
         Killed in between, it leaves rows that stand there twice, which says nothing else: the last writing is the same.
         """
-        row = ("change", "place", "gone", "content")
         with clear_errors():
             self._session.sql(
                 f"select last_one.change, last_one.place, name, row_id, last_one.gone, last_one.content,"
-                f" {generation + 1} as generation from (select name, row_id,"
-                f" max_by(struct({', '.join(row)}), struct(change, place)) as last_one from {log}"
+                f" {generation + 1} as generation from (select name, row_id, {_LAST_ONE} from {log}"
                 " group by name, row_id) as rows_of_the_state"
             ).coalesce(1).write.insertInto(log)
             for older in self._rows(
