@@ -1,4 +1,5 @@
 -- Every row kept back, with its reason (vars.rules says what each means).
+{%- set is_compared = has_deliveries() %}
 with feeds as (
     {{ configured_feeds() }}
 ),
@@ -45,7 +46,7 @@ broken_rules as (
         current_rows.reason is not null
         -- most often nobody has one, and then no row is read
         and (
-            {{ 'false' if has_deliveries() else 'true' }}
+            {{ 'false' if is_compared else 'true' }}
             or exists (
                 select 1 from {{ ref('users_to_compare') }} as users
                 where
@@ -83,7 +84,7 @@ not_withdrawable as (
         signal <> ''
         and not {{ is_withdrawable('signal') }}
         -- before the first delivery nothing is there that could stay, and no row is read
-        and {{ 'not' if has_deliveries() else 'false and not' }} exists (
+        and {{ 'not' if is_compared else 'false and not' }} exists (
             select 1 from {{ ref('rows_to_compare') }} as current_rows
             where
                 current_rows.reason is null
