@@ -247,14 +247,11 @@ class Bench:
         if self.engine == "duckdb":
             for path in self.folder.glob("warehouse.duckdb*"):
                 path.unlink()
-            series = f"range({users}) as r(n)"
         else:
             self.forget_builds()
-            series = f"generate_series(0, {users} - 1) as r(n)"
-        signals = SIGNALS
-        if self.engine == "spark":
-            series, signals = f"(select id as n from range({users}))", SIGNALS.replace("varchar", "string")
-        self.sql("drop schema if exists raw cascade", "create schema raw", signals.format(series=series))
+        signals = SIGNALS.replace("varchar", "string") if self.engine == "spark" else SIGNALS
+        signals = signals.format(series=self.series(0, users))
+        self.sql("drop schema if exists raw cascade", "create schema raw", signals)
         if self.engine == "postgres":
             self.sql("vacuum analyze raw.signals")
 
@@ -272,6 +269,8 @@ class Bench:
         """So many numbers, as rows of `r (n)`."""
         if self.engine == "duckdb":
             return f"range({first}, {first + count}) as r(n)"
+        if self.engine == "spark":
+            return f"(select id as n from range({first}, {first + count})) as r"
         return f"generate_series({first}, {first + count - 1}) as r(n)"
 
     def model_seconds(self) -> dict[str, float]:
@@ -300,11 +299,7 @@ class Bench:
 
     def multiply_users(self, times: int) -> None:
         """An outbox of as many times the users, without the build of one: the loader's part is what is measured."""
-        series = (
-            f"range(1, {times}) as r(n)"
-            if self.engine == "duckdb"
-            else f"generate_series(1, {times} - 1) as r(n)"
-        )
+        series = self.series(1, times - 1)
         counts = ("users", "users_total", "lines", "signals_added", "input_rows")
         self.sql(
             "insert into aam_state.user_ledger (batch_id, feed, user_id, signals, fingerprint, added,"
