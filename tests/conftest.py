@@ -32,7 +32,7 @@ SOAK = int(os.environ.get("AAM_SOAK", "1"))  # how many times as many random exa
 if SOAK > 1:
     hypothesis.settings.register_profile("soak", max_examples=100 * SOAK)
     hypothesis.settings.load_profile("soak")
-Engine = Literal["duckdb", "postgres"]
+Engine = Literal["duckdb", "postgres", "spark"]
 Stage = Literal["seeded", "built", "delivered", "changed"]
 
 # What a person's shell may hold and a test must not see.

@@ -178,7 +178,7 @@ def go_through(project: Workspace, disturb: Callable[[Workspace], object] = lamb
 def project(tmp_path_factory: pytest.TempPathFactory, address: str) -> Workspace:
     """What the tests below go on with, one after the other."""
     root = small_project(tmp_path_factory.mktemp("conformance") / "spark")
-    return SparkWorkspace(root, "spark", {"AAM_SPARK_REMOTE": address})  # type: ignore[arg-type]
+    return SparkWorkspace(root, "spark", {"AAM_SPARK_REMOTE": address})
 
 
 def test_the_lines_are_those_of_duckdb_though_it_is_killed(project: Workspace, tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_killed_at_any_step(project: Workspace) -> None:
 def test_any_history(number: int, tmp_path: Path) -> None:
     """Random changes, runs, deliveries of all, kills: the lines are DuckDB's, and so is what Audience Manager has."""
     with connect_server(tmp_path / "server") as address:
-        spark = SparkWorkspace(small_project(tmp_path / "spark"), "spark", {"AAM_SPARK_REMOTE": address})  # type: ignore[arg-type]
+        spark = SparkWorkspace(small_project(tmp_path / "spark"), "spark", {"AAM_SPARK_REMOTE": address})
         duckdb = Workspace(small_project(tmp_path / "duckdb"), "duckdb")
         told, expected = (play(project, random.Random(number)) for project in (spark, duckdb))
         assert told == expected
@@ -246,14 +246,12 @@ def change_at_random(root: Path, chance: random.Random) -> None:
         share = chance.choice([0, 0.02, 0.3])
         return lambda rows: [new for row in rows if (new := change(row) if chance.random() < share else row)]
 
-    tier = lambda row: row | {"loyalty_tier": chance.choice(["gold", "silver", "bronze", "", "O'Brien"])}  # noqa: E731
-    edit(root, "crm_customers", some(tier))
-    edit(root, "crm_customers", some(lambda row: row | {"opted_out": chance.choice(["true", "false"])}))
-    edit(
-        root,
-        "registrations",
-        some(lambda row: row | {"city": chance.choice(["Wien", "Graz, Österreich", "a\\b"])}),
-    )
+    def one_of(column: str, *values: str) -> Callable[[list[Row]], list[Row]]:
+        return some(lambda row: row | {column: chance.choice(values)})
+
+    edit(root, "crm_customers", one_of("loyalty_tier", "gold", "silver", "bronze", "", "O'Brien"))
+    edit(root, "crm_customers", one_of("opted_out", "true", "false"))
+    edit(root, "registrations", one_of("city", "Wien", "Graz, Österreich", "a\\b"))
     edit(root, "mobile_devices", some(lambda row: None))
     edit(root, "web_id_captures", some(lambda row: row | {"aam_uuid": f"{chance.randrange(10**38):038d}"}))
 
@@ -261,7 +259,7 @@ def change_at_random(root: Path, chance: random.Random) -> None:
 @pytest.mark.skipif(SOAK == 1, reason="minutes: make test-spark AAM_SOAK=2")
 def test_why_report_rename_and_retire(tmp_path: Path) -> None:
     with connect_server(tmp_path / "server") as address:
-        project = SparkWorkspace(small_project(tmp_path / "spark"), "spark", {"AAM_SPARK_REMOTE": address})  # type: ignore[arg-type]
+        project = SparkWorkspace(small_project(tmp_path / "spark"), "spark", {"AAM_SPARK_REMOTE": address})
         project.run()
         before = project.state()
         user_id, key, value = min(before["crm_traits"])
@@ -412,7 +410,7 @@ def test_the_macros_give_the_known_values(tmp_path: Path, address: str) -> None:
     spark = yaml.safe_load((DEMO / "profiles.yml").read_text())["shop"]["outputs"]["spark"]
     profiles["package_tests"]["outputs"]["spark"] = spark
     (root / "profiles.yml").write_text(yaml.safe_dump(profiles))
-    project = SparkWorkspace(root, "spark", {"AAM_SPARK_REMOTE": address, "AAM_SPARK_SCHEMA": "vectors"})  # type: ignore[arg-type]
+    project = SparkWorkspace(root, "spark", {"AAM_SPARK_REMOTE": address, "AAM_SPARK_SCHEMA": "vectors"})
     done = subprocess.run(
         [
             sys.executable,
