@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam_onboard import forget, history, state, strays
-from aam_onboard.destinations import CannotListError, Stored
+from aam_onboard.destinations import CannotListError, SpreadingDestination, Stored
 from aam_onboard.errors import AamError, CheckFailedError, ConfigError, DeliveryError, GuardError
 from aam_onboard.export import check_before_encryption, check_before_upload, file_root, made_files
 from aam_onboard.guards import guard_verdict, refusal_of_full, require_full, why_nothing_is_sent
@@ -174,8 +174,7 @@ def _export_and_send(run: Run, delivery: Delivery) -> Outcome:
                 for group in [list(files)] if run.warehouse.in_executors else ([file] for file in files):
                     state.add_files(run.warehouse, run.project, delivery, group)
                     made += sum(file.lines for file in group)
-                    for file in group:
-                        sending[file] = pool.submit(_send, run, delivery.feed, file, begun.set)
+                    sending |= _begin_sending(run, pool, delivery.feed, group, begun.set)
                     _record_sent(run, delivery, sending)
                 if made != delivery.lines:
                     raise DeliveryError(
@@ -230,7 +229,44 @@ def _fail(
         log.error("%s", f"delivery {delivery.delivery_id} failed, and that could not be recorded: {second}")
 
 
-def _send(run: Run, feed: str, file: DeliveryFile, begun: Callable[[], None] = lambda: None) -> float:
+def _begin_sending(
+    run: Run,
+    pool: ThreadPoolExecutor,
+    feed: str,
+    files: Sequence[DeliveryFile],
+    begun: Callable[[], None] = lambda: None,
+) -> _Sending:
+    """Have files sent, each by a thread, or all by the executors that made them, where the destination knows how."""
+    destination = run.destination
+    if (
+        run.warehouse.in_executors
+        and isinstance(destination, SpreadingDestination)
+        and destination.spreads([_part(file) for file in files])
+    ):
+        all_sent = pool.submit(_send_spread, run, destination, feed, files, begun)
+        return dict.fromkeys(files, all_sent)
+    return {file: pool.submit(_send, run, feed, file, begun) for file in files}
+
+
+def _send_spread(
+    run: Run,
+    destination: SpreadingDestination,
+    feed: str,
+    files: Sequence[DeliveryFile],
+    begun: Callable[[], None],
+) -> float:
+    """As `_send`, for all files at once, which those have checked that made them."""
+    began = time.monotonic()
+    begun()
+    destination.put_by(
+        [(_part(file), file.object_key) for file in files],
+        run.warehouse.each,
+        on_bytes=lambda size: run.options.on_progress(feed, "sent", 0, size),
+    )
+    return time.monotonic() - began
+
+
+def _send(run: Run, feed: str, file: DeliveryFile, begun: Callable[[], None]) -> float:
     """Check and upload one file from the spool; returns seconds. Runs in a thread: it touches no warehouse.
 
     `begun` is called when the check is passed and the upload begins.
@@ -299,8 +335,7 @@ def _send_again(run: Run, delivery: Delivery, files: Sequence[DeliveryFile]) -> 
         state.move(run.warehouse, run.project, delivery, "uploading", uncertain=True)
         with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="upload") as pool:
             waiting = [file for file in files if not _at_destination(run, file)]
-            sending: _Sending = {file: pool.submit(_send, run, delivery.feed, file) for file in waiting}
-            _record_sent(run, delivery, sending, wait=True)
+            _record_sent(run, delivery, _begin_sending(run, pool, delivery.feed, waiting), wait=True)
         there = {file: 0.0 for file in files if file.status != "uploaded" and file not in waiting}
         if there:
             state.mark_uploaded(run.warehouse, run.project, delivery, there)

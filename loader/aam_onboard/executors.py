@@ -1,4 +1,4 @@
-"""Files made in Spark's executors, by the same function that makes them here; the driver only counts and moves them.
+"""Files made, and sent, in Spark's executors by the same function as here; the driver only counts and names them.
 
 Each task writes the lines of its partition to files of their own, in a folder that driver and executors reach, has
 them checked, and sends home a row a file: the manifest. A task may be killed at any time and be tried again elsewhere,
@@ -11,6 +11,7 @@ Spark is used through a session and `mapInArrow` alone, so that it may as well b
 
 from __future__ import annotations
 
+import pickle
 import re
 import shutil
 import socket
@@ -21,7 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from aam_onboard import errors
 from aam_onboard.errors import AamError, ConfigError, DeliveryError, MissingTableError, without_values
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from aam_onboard.encryption import Encryption
     from aam_onboard.files import Part
     from aam_onboard.rules import Rules
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Fewer lines are not worth a file of their own.
 LEAST_LINES = 500_000
@@ -107,6 +111,27 @@ def export(
             yield replace(part, path=path)
     finally:
         _remove(attempt)
+
+
+def each(session: SparkSession, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """What `work` makes of each item, in their order; each is a task of its own, which may be tried again.
+
+    An error of ours is raised as it is here; raises DeliveryError and ConfigError as `export` does.
+    """
+    if not items:
+        return []
+    count = len(items)
+    with clear_errors():
+        rows = session.range(0, count, 1, count).mapInArrow(
+            partial(_each, work, tuple(items)), "number bigint, made binary, error string, says string"
+        )
+        found = sorted(rows.collect(), key=lambda row: row.number)
+    for row in found:
+        if row.error:
+            raise getattr(errors, row.error, DeliveryError)(row.says)
+    if [row.number for row in found] != list(range(count)):
+        raise DeliveryError(f"Spark did {len(found)} of {count} things; run `aam run` again")
+    return [pickle.loads(row.made) for row in found]  # noqa: S301  # of our own tasks
 
 
 @contextmanager
@@ -313,6 +338,23 @@ def _row(**values: object) -> pa.RecordBatch:
     values["host"] = socket.gethostname()
     columns = [pa.array([values.get(name)], kinds[kind]) for name, kind in _MANIFEST.items()]
     return pa.RecordBatch.from_arrays(columns, list(_MANIFEST))
+
+
+def _each(
+    work: Callable[[Any], object], items: Sequence[Any], batches: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    kinds = {"number": pa.int64(), "made": pa.binary(), "error": pa.string(), "says": pa.string()}
+    for batch in batches:
+        for number in batch.column(0).to_pylist():  # numbers of things, not of lines
+            values: dict[str, object] = {"number": number}
+            try:
+                values["made"] = pickle.dumps(work(items[number]))
+            except AamError as error:
+                values |= {"error": type(error).__name__, "says": str(error)}
+            columns = [pa.array([values.get(name)], kind) for name, kind in kinds.items()]
+            yield pa.RecordBatch.from_arrays(columns, list(kinds))
 
 
 class _StoppedError(DeliveryError):

@@ -7,6 +7,7 @@ warehouse that is added passes this file with a workspace of its own (docs/add-a
 from __future__ import annotations
 
 import csv
+import gzip
 import random
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ from conftest import (
     lines_of,
     process,
 )
+from destinations.helpers import s3_client, s3_settings
+from servers import s3_server
 from test_crash_safety import FEEDS, Place, assert_nothing_lost, killed, lines_in
 
 from aam_onboard.warehouse.duckdb import file_lock
@@ -201,6 +204,49 @@ def kill_twice(project: Workspace) -> None:
 @pytest.mark.skipif(SOAK == 1, reason="a quarter of an hour: make test-spark AAM_SOAK=2")
 def test_killed_at_any_step(project: Workspace) -> None:
     kill_and_repair(project, random.Random("spark"))
+
+
+@pytest.mark.skipif(SOAK == 1, reason="two minutes: make test-spark AAM_SOAK=2")
+def test_executors_send_a_large_delivery(project: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To S3; the driver sends nothing of it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+        monkeypatch.setitem(project.environment, name, "test")
+    feed = project.root / "models" / "feeds" / "crm_traits.sql"
+    before = feed.read_text()
+    many = "select substr(sha2(cast(id as string), 256), 1, 36), 'd_sid', signal_value from range(300000)"
+    one_trait = "cross join (select min(signal_value) as signal_value from final where signal_key = 'd_sid')"
+    feed.write_text(f"{before.strip()}\nunion all {many} {one_trait}\n")
+    sent_by = set()
+
+    def seen(environ: dict[str, Any]) -> None:
+        if environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"] != "/clients":
+            sent_by.add(environ["HTTP_USER_AGENT"].partition("/")[0])
+
+    with s3_server() as server:
+        server.fault = seen
+        client = s3_client(server)
+        client.create_bucket(Bucket="clients")
+        project.destination("store", **s3_settings(server), partner_name="demo_partner")
+        project.vars(lambda found: found["limits"].update(split_bytes=3 << 20))
+        project.build(destination="store")
+        [batch] = project.sql("select batch_id from inbound.batches where feed = 'crm_traits'")
+        expected = "".join(
+            line
+            for (line,) in project.sql(
+                f"select line from inbound.file_lines where feed = 'crm_traits' and batch_id = '{batch[0]}'"
+            )
+        )
+        project.deliver("--to", "store", "--select", "crm_traits")
+        keys = [found["Key"] for found in client.list_objects_v2(Bucket="clients")["Contents"]]
+        bodies = [client.get_object(Bucket="clients", Key=key)["Body"].read() for key in keys]
+        assert "Uploads" not in client.list_multipart_uploads(Bucket="clients")
+    lines = b"".join(map(gzip.decompress, bodies)).decode()
+    assert sorted(lines.splitlines()) == sorted(expected.splitlines())
+    assert len(keys) > 1
+    assert sent_by == {"python-urllib3"}
+    assert project.spooled() == []
+    feed.write_text(before)
 
 
 @pytest.mark.skipif(SOAK == 1, reason="minutes each: make test-spark AAM_SOAK=2")

@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,9 +24,13 @@ from typing import Any
 import pytest
 import yaml
 from conftest import PROJECT, SOAK
+from destinations.helpers import s3_client, s3_settings
+from servers import S3Server, s3_server
 
+from aam_onboard.destinations import open_destination, parse_destination
+from aam_onboard.destinations.s3 import S3
 from aam_onboard.errors import AamError, CheckFailedError, ConfigError, DeliveryError, MissingTableError
-from aam_onboard.executors import LEAST_LINES, Check, clear_errors, export
+from aam_onboard.executors import LEAST_LINES, Check, clear_errors, each, export
 from aam_onboard.files import Part
 from aam_onboard.rules import Rules
 from spark.cluster import Cluster
@@ -259,6 +264,87 @@ def test_lines_are_checked_before_they_are_encrypted(
         assert_whole(text.splitlines(), 1000)
     finally:
         subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "all"], check=True)
+
+
+Sending = tuple[S3Server, S3, list[tuple[Part, str]]]
+
+
+@pytest.fixture
+def sending(session: Any, spool: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sending]:
+    """A bucket, and files for it that executors have made; who sends them has no credentials."""
+    files = list(export(session, query(60_000), spool, split_bytes=200_000, max_plain_bytes=HUGE))
+    named = [(part, f"acme/date=2026-03-09/file-{number}") for number, part in enumerate(files)]
+    with s3_server() as server:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        s3_client(server).create_bucket(Bucket="clients")
+        settings = s3_settings(server, partner_name="acme", retries={"max_attempts": 2})
+        destination = open_destination("there", parse_destination("there", settings))
+        assert isinstance(destination, S3)
+        yield server, destination, named
+        destination.close()
+        client = s3_client(server)
+        for key in stored(server):
+            client.delete_object(Bucket="clients", Key=key)
+        client.delete_bucket(Bucket="clients")
+
+
+def stored(server: S3Server) -> dict[str, bytes]:
+    """The files there, of which none is only begun."""
+    client = s3_client(server)
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="clients")
+    keys = [found["Key"] for found in client.list_objects_v2(Bucket="clients").get("Contents", ())]
+    return {key: client.get_object(Bucket="clients", Key=key)["Body"].read() for key in keys}
+
+
+def test_executors_send_what_they_made(session: Any, sending: Sending) -> None:
+    server, destination, files = sending
+    sent_by = set()
+
+    def seen(environ: dict[str, Any]) -> None:
+        if "partNumber" in environ["QUERY_STRING"]:
+            sent_by.add(environ["HTTP_USER_AGENT"].partition("/")[0])
+
+    server.fault = seen
+    destination.put_by(files, partial(each, session))
+    assert stored(server) == {key: part.path.read_bytes() for part, key in files}
+    assert sent_by == {"python-urllib3"}, "not boto3"
+
+
+def test_an_error_of_executors_that_send_is_one_line(
+    session: Any, sending: Sending, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server, destination, files = sending
+    server.fault = lambda environ: 403 if "partNumber" in environ["QUERY_STRING"] else None
+    with pytest.raises(
+        DeliveryError, match=r"output `there`: .* refuses what executor host .* \(403"
+    ) as caught:
+        destination.put_by(files, partial(each, session))
+    server.fault = lambda environ: "reset" if "partNumber" in environ["QUERY_STRING"] else None
+    with pytest.raises(ConfigError, match=r"executor host .* does not reach .*`executors: false`"):
+        destination.put_by(files, partial(each, session))
+    server.fault = None
+    assert stored(server) == {}
+    assert "Signature" not in str(caught.value) + capfd.readouterr().err
+
+
+@pytest.mark.parametrize("victim", ["executor", "python"])
+def test_a_file_is_sent_though_who_sends_it_is_killed(
+    cluster: Cluster, session: Any, sending: Sending, victim: str
+) -> None:
+    server, destination, files = sending
+    sent = []
+
+    def kill(environ: dict[str, Any]) -> None:
+        if "partNumber" in environ["QUERY_STRING"]:
+            sent.append(environ["PATH_INFO"])
+            if len(sent) == len(files) // 2:
+                os.kill(VICTIMS[victim](cluster)[0], signal.SIGKILL)
+
+    server.fault = kill
+    destination.put_by(files, partial(each, session))
+    server.fault = None
+    assert stored(server) == {key: part.path.read_bytes() for part, key in files}
 
 
 def test_the_drivers_memory_does_not_grow_with_the_lines(session: Any, spool: Path) -> None:

@@ -7,11 +7,11 @@ and `put` may be called again after any failure: it goes on from what is there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from aam_onboard.destinations.settings import (
     DestinationSettings,
@@ -35,6 +35,7 @@ __all__ = [
     "CannotListError",
     "Destination",
     "DestinationSettings",
+    "SpreadingDestination",
     "Stored",
     "destination_names",
     "load_destination",
@@ -42,6 +43,10 @@ __all__ = [
     "parse_destination",
     "place_of",
 ]
+
+
+# Does a thing for each item, elsewhere, and returns what came of them in their order.
+Each = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 
 class CannotListError(DeliveryError):
@@ -125,6 +130,22 @@ class Destination(Protocol):
 
     def close(self) -> None:
         """End the connections."""
+
+
+@runtime_checkable
+class SpreadingDestination(Protocol):
+    """A destination to which other machines can bring files, in this one's place."""
+
+    def spreads(self, parts: Sequence[Part]) -> bool:
+        """Whether others are to bring these, by `put_by`."""
+
+    def put_by(
+        self, files: Sequence[tuple[Part, str]], each: Each, on_bytes: Callable[[int], None] | None = None
+    ) -> None:
+        """`Destination.put` for files and their keys, all at once: `each` has others do the sending of each file.
+
+        They must see the files under the same path. Whatever fails, no half file stands there.
+        """
 
 
 def open_destination(name: str, settings: DestinationSettings) -> Destination:

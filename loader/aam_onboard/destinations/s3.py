@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aam_onboard.destinations import INBOUND, CannotListError, Stored
+from aam_onboard.destinations import INBOUND, CannotListError, Each, Stored
 from aam_onboard.destinations.common import BLOCK, OnBytes, arriving, check_part, checked_key, reason
 from aam_onboard.destinations.s3_faults import DENIED, NOT_THERE, code_of, said_before_the_store, said_of
-from aam_onboard.destinations.s3_proof import difference, kept_sha256
+from aam_onboard.destinations.s3_pieces import Connection, Pieces, SentPiece, send_pieces
+from aam_onboard.destinations.s3_proof import difference, difference_of_sent, kept_sha256
 from aam_onboard.destinations.settings import S3Settings
 from aam_onboard.errors import AamError, ConfigError, DeliveryError
 
@@ -28,12 +31,25 @@ if TYPE_CHECKING:
     from botocore.config import Config
     from botocore.session import Session
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CopySourceTypeDef, HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef, HeadObjectOutputTypeDef
 
     from aam_onboard.files import Part
 
 
+# Of `put_by`: what a machine holds of a file at a time; seconds for which an address is good; files at once.
+MOST_IN_MEMORY = 64 << 20
+SIGNED_FOR = 12 * 3600
+_AT_ONCE = 16
+
 _NOT_READABLE = "the credentials may not read it (s3:GetObject); ask for that"
+
+
+@dataclass(frozen=True)
+class _Begun:
+    part: Part
+    key: str
+    upload_id: str
+    pieces: Pieces
 
 
 class S3:
@@ -45,7 +61,7 @@ class S3:
         self.name = name
         self._settings = settings
         self._lock = threading.Lock()
-        self._made: S3Client | None = None
+        self._made: dict[str | None, S3Client] = {}  # by the version of its signature
 
     def reach(self) -> None:
         """Log in and see the bucket. Whether the credentials may write shows only when they do."""
@@ -62,40 +78,116 @@ class S3:
 
         What a killed upload left of this key is aborted first. A file that proves to be damaged is removed.
         """
+        present = self._present(part, key)
+        if present:
+            if on_bytes:
+                on_bytes(part.bytes)
+            return present
+        if part.bytes >= self._settings.part_size:
+            self._abort_earlier(key)
+        self._upload(part, key, on_bytes)
+        return self._proven(part, key, lambda found: self._difference(found, part, self.uri(key)))
+
+    def spreads(self, parts: Sequence[Part]) -> bool:
+        """Whether others are to send these, by `put_by`: they are large together, and the settings allow it."""
+        return self._settings.executors and sum(part.bytes for part in parts) > self._settings.part_size
+
+    def put_by(self, files: Sequence[tuple[Part, str]], each: Each, on_bytes: OnBytes | None = None) -> None:
+        """See SpreadingDestination: no byte of the files passes through here.
+
+        Each is begun here as a multipart upload under its key, where nothing is seen of it before it is completed,
+        here again, when all have been sent.
+        """
+        begun: list[_Begun] = []
+        try:
+            _at_once(lambda file: self._begin(file[0], file[1], begun), files)
+            sent = each(partial(send_pieces, self._connection()), [upload.pieces for upload in begun])
+            _at_once(lambda one: self._complete(*one), list(zip(begun, sent, strict=True)))
+        except BaseException:
+            _at_once(self._abort, begun)
+            raise
+        if on_bytes:
+            on_bytes(sum(part.bytes for part, _ in files))
+
+    def _begin(self, part: Part, key: str, begun: list[_Begun]) -> None:
+        """Begin a multipart upload that others can send, unless the very file is there."""
+        if self._present(part, key):
+            return
+        self._abort_earlier(key)
+        bucket, client = self._settings.bucket, self._signing
+        size = min(self._settings.part_size, MOST_IN_MEMORY)
+        with self._our_errors(self.uri(key)):
+            created = client.create_multipart_upload(Bucket=bucket, Key=key, **_of_file(self._settings, part))
+            place = {"Bucket": bucket, "Key": key, "UploadId": created["UploadId"]}
+            urls = tuple(
+                client.generate_presigned_url(
+                    "upload_part", {**place, "PartNumber": number}, ExpiresIn=SIGNED_FOR
+                )
+                for number in range(1, -(-part.bytes // size) + 1)
+            )
+        pieces = Pieces(part.path.absolute(), part.sha256, size, urls)
+        begun.append(_Begun(part, key, created["UploadId"], pieces))
+
+    def _complete(self, upload: _Begun, sent: Sequence[SentPiece]) -> Stored:
+        pieces: list[CompletedPartTypeDef] = [
+            {"ETag": piece.etag, "PartNumber": number} for number, piece in enumerate(sent, start=1)
+        ]
+        with self._our_errors(self.uri(upload.key)):
+            self._client.complete_multipart_upload(
+                Bucket=self._settings.bucket,
+                Key=upload.key,
+                UploadId=upload.upload_id,
+                MultipartUpload={"Parts": pieces},
+            )
+        return self._proven(
+            upload.part, upload.key, lambda found: difference_of_sent(found, upload.part, sent)
+        )
+
+    def _abort(self, upload: _Begun) -> None:
+        with suppress(AamError), self._our_errors(self.uri(upload.key)):
+            self._client.abort_multipart_upload(
+                Bucket=self._settings.bucket, Key=upload.key, UploadId=upload.upload_id
+            )
+
+    def _present(self, part: Part, key: str) -> Stored | None:
+        """The very file, where it is there; DeliveryError where another one is, or this one is not what it was."""
         uri = self.uri(key)
         # Who may not look can't know what is there; the upload itself then says whether anything is wrong.
-        present = self._head(key, denied="")
-        if present is None:
+        found = self._head(key, denied="")
+        if found is None:
             check_part(part)
-            if part.bytes >= self._settings.part_size:
-                with suppress(AamError):  # who may not list uploads may still upload
-                    self.abort_orphans(key)
-            self._upload(part, key, on_bytes)
-            arrived = self._head(
-                key,
-                "was sent, but can't be proven: the credentials may not read it (s3:GetObject); ask for that",
-            )
-            if arrived is None:
-                raise DeliveryError(
-                    f"output `{self.name}`: {uri} is not there after its upload; deliver again"
-                )
-            wrong = self._difference(arrived, part, uri)
-            if wrong:
-                with suppress(AamError):
-                    self.delete(key)
-                raise DeliveryError(
-                    f"output `{self.name}`: {uri} arrived otherwise than it was sent: {wrong}; deliver again"
-                )
-            return _stored(key, arrived, part.sha256)
-        wrong = self._difference(present, part, uri)
+            return None
+        wrong = self._difference(found, part, uri)
         if wrong:
             raise DeliveryError(
                 f"output `{self.name}`: {uri} exists already with other content ({wrong}), and no file is "
                 "replaced; deliver anew under another timestamp"
             )
-        if on_bytes:
-            on_bytes(part.bytes)
-        return _stored(key, present, part.sha256)
+        return _stored(key, found, part.sha256)
+
+    def _proven(
+        self, part: Part, key: str, difference: Callable[[HeadObjectOutputTypeDef], str | None]
+    ) -> Stored:
+        """What stands there after an upload, when it is the file; else it goes."""
+        uri = self.uri(key)
+        arrived = self._head(
+            key,
+            "was sent, but can't be proven: the credentials may not read it (s3:GetObject); ask for that",
+        )
+        if arrived is None:
+            raise DeliveryError(f"output `{self.name}`: {uri} is not there after its upload; deliver again")
+        wrong = difference(arrived)
+        if wrong:
+            with suppress(AamError):
+                self.delete(key)
+            raise DeliveryError(
+                f"output `{self.name}`: {uri} arrived otherwise than it was sent: {wrong}; deliver again"
+            )
+        return _stored(key, arrived, part.sha256)
+
+    def _abort_earlier(self, key: str) -> None:
+        with suppress(AamError):  # who may not list uploads may still upload
+            self.abort_orphans(key)
 
     def head(self, key: str) -> Stored | None:
         """The SHA-256 is the store's own where it keeps the whole file's, else the one sent as metadata."""
@@ -184,17 +276,37 @@ class S3:
     def close(self) -> None:
         """End the connections."""
         with self._lock:
-            if self._made is not None:
-                self._made.close()
-                self._made = None
+            for client in self._made.values():
+                client.close()
+            self._made.clear()
 
     @property
     def _client(self) -> S3Client:
+        return self._made_client(None)
+
+    @property
+    def _signing(self) -> S3Client:
+        # For addresses, botocore would still take the signature of version 2 in some regions.
+        return self._made_client("s3v4")
+
+    def _made_client(self, signature: str | None) -> S3Client:
         # Making a client takes half a second: once, and not before it is needed.
         with self._lock:
-            if self._made is None:
-                self._made = _make_client(self.name, self._settings)
-            return self._made
+            if signature not in self._made:
+                self._made[signature] = _make_client(self.name, self._settings, signature)
+            return self._made[signature]
+
+    def _connection(self) -> Connection:
+        settings = self._settings
+        return Connection(
+            self.name,
+            settings.endpoint_url or f"s3://{settings.bucket}",
+            settings.connect_timeout,
+            settings.read_timeout,
+            settings.retries.max_attempts,
+            settings.proxy,
+            settings.ca_file,
+        )
 
     def _head(self, key: str, denied: str | None = None) -> HeadObjectOutputTypeDef | None:
         from botocore.exceptions import ClientError
@@ -283,7 +395,7 @@ class S3:
             ) from error
 
 
-def _make_client(name: str, settings: S3Settings) -> S3Client:
+def _make_client(name: str, settings: S3Settings, signature: str | None) -> S3Client:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -302,6 +414,7 @@ def _make_client(name: str, settings: S3Settings) -> S3Client:
             max_pool_connections=max(10, settings.max_concurrency * 2),
             request_checksum_calculation=settings.request_checksum_calculation,
             response_checksum_validation="when_required",
+            signature_version=signature,
             s3={"addressing_style": settings.addressing_style},
         )
         region = session.region_name or "us-east-1"
@@ -359,6 +472,23 @@ def _assume_role(session: Session, settings: S3Settings, config: Config, region:
 
 
 def _extra_arguments(settings: S3Settings, part: Part) -> dict[str, Any]:
+    arguments = _of_file(settings, part)
+    if settings.request_checksum_calculation == "when_supported":
+        # The store computes it too, refuses a damaged body, and keeps it.
+        arguments["ChecksumAlgorithm"] = "SHA256"
+        if part.bytes < settings.part_size:
+            arguments["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(part.sha256)).decode()
+    return arguments
+
+
+def _at_once(work: Callable[[Any], object], items: Sequence[Any]) -> None:
+    """Do the work for all items, or raise the error of one when no other is under way."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="upload") as pool:
+        list(pool.map(work, items))
+
+
+def _of_file(settings: S3Settings, part: Part) -> dict[str, Any]:
+    """What an object gets along, however it is sent."""
     arguments: dict[str, Any] = {"Metadata": {"sha256": part.sha256}}
     if settings.acl:
         arguments["ACL"] = settings.acl
@@ -366,11 +496,6 @@ def _extra_arguments(settings: S3Settings, part: Part) -> dict[str, Any]:
         arguments["ServerSideEncryption"] = settings.sse
     if settings.sse_kms_key_id:
         arguments["SSEKMSKeyId"] = settings.sse_kms_key_id
-    if settings.request_checksum_calculation == "when_supported":
-        # The store computes it too, refuses a damaged body, and keeps it.
-        arguments["ChecksumAlgorithm"] = "SHA256"
-        if part.bytes < settings.part_size:
-            arguments["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(part.sha256)).decode()
     return arguments
 
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,14 @@ from aam_onboard.destinations.common import BLOCK, sha256_of
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
+    from aam_onboard.destinations.s3_pieces import SentPiece
     from aam_onboard.files import Part
 
 
 def difference(found: HeadObjectOutputTypeDef, part: Part, part_size: int) -> str | None:
     """What HEAD says that the file is not; None when it proves to be the file."""
     if found["ContentLength"] != part.bytes:
-        return f"{found['ContentLength']} bytes instead of {part.bytes}"
+        return _other_size(found, part)
     # In the order in which we trust them. Of AWS's others (CRC32C, CRC64NVME) Python has none.
     for algorithm, kept in (("SHA256", found.get("ChecksumSHA256")), ("CRC32", found.get("ChecksumCRC32"))):
         value, composed, count = (kept or "").partition("-")
@@ -41,12 +42,31 @@ def difference(found: HeadObjectOutputTypeDef, part: Part, part_size: int) -> st
     return _difference_by_etag(found, part, part_size)
 
 
+def difference_of_sent(found: HeadObjectOutputTypeDef, part: Part, sent: Sequence[SentPiece]) -> str | None:
+    """The same of a file that others have sent and proven to be that, without another reading of it.
+
+    The store has compared each piece with its MD5; it has put together those if its ETag is the MD5 of their MD5s,
+    where its ETags are MD5s at all, which they are not with KMS encryption.
+    """
+    if found["ContentLength"] != part.bytes:
+        return _other_size(found, part)
+    if any(piece.etag.strip('"').lower() != piece.md5 for piece in sent):
+        return None
+    composed = hashlib.md5(b"".join(bytes.fromhex(piece.md5) for piece in sent), usedforsecurity=False)
+    is_same = found["ETag"].strip('"').lower() == f"{composed.hexdigest()}-{len(sent)}"
+    return None if is_same else "the MD5 of its parts differs"
+
+
 def kept_sha256(found: HeadObjectOutputTypeDef) -> str | None:
     """The whole file's SHA-256, as the store computed it, else as it was sent beside the file."""
     whole = found.get("ChecksumSHA256", "")
     if whole and "-" not in whole and found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT":
         return base64.b64decode(whole).hex()
     return found.get("Metadata", {}).get("sha256")
+
+
+def _other_size(found: HeadObjectOutputTypeDef, part: Part) -> str:
+    return f"{found['ContentLength']} bytes instead of {part.bytes}"
 
 
 def _difference_by_etag(found: HeadObjectOutputTypeDef, part: Part, part_size: int) -> str | None:

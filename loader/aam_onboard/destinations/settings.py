@@ -164,6 +164,8 @@ class S3Settings(_Output):
     request_checksum_calculation: Literal["when_supported", "when_required"] = "when_supported"
     part_size: Whole = Field(default=64 * MIB, ge=5 * MIB, le=5 * 1024 * MIB)
     max_concurrency: Whole = Field(default=4, ge=1, le=64)
+    # On Spark, the executors send files of more than part_size together; false: the driver does.
+    executors: Flag = True
     connect_timeout: Seconds = Field(default=20, gt=0)
     read_timeout: Seconds = Field(default=60, gt=0)
     retries: S3Retries = S3Retries()

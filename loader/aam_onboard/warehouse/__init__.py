@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from aam_onboard.encryption import Encryption
     from aam_onboard.executors import Check
     from aam_onboard.files import Part
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Warehouse(Protocol):
@@ -109,6 +112,10 @@ class Warehouse(Protocol):
             expected_lines=expected_lines,
             on_progress=on_progress,
         )
+
+    def each(self, work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        """What `work` makes of each item, in their order: by the executors, where there are some (`in_executors`)."""
+        return [work(item) for item in items]
 
     def close(self) -> None:
         """Let go of the warehouse."""

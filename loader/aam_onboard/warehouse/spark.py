@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from aam_onboard.errors import ConfigError, DeliveryError
-from aam_onboard.executors import clear_errors, export, first_line
+from aam_onboard.executors import clear_errors, each, export, first_line
 from aam_onboard.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -140,6 +140,10 @@ class SparkWarehouse(Warehouse):
             expected_lines=expected_lines,
             on_progress=on_progress,
         )
+
+    def each(self, work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """See Warehouse."""
+        return each(self._session, work, items)
 
     def load(self, table: Sequence[str], query: str) -> None:
         """See Warehouse."""
