@@ -3,9 +3,7 @@
    none is made before state_versions. #}
 {% materialization state_table, default %}
     {%- set table = this.incorporate(type='table') -%}
-    {%- if model.name != 'state_versions' and aam_onboard.found_state_version() is none -%}
-        {{ exceptions.raise_compiler_error('the state has no version yet: build the model state_versions first, or all') }}
-    {%- endif -%}
+    {{ aam_onboard.require_state_version() }}
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
@@ -21,6 +19,13 @@
     {{ return({'relations': [table]}) }}
 {% endmaterialization %}
 
+{% macro require_state_version() %}
+    {%- if model.name != 'state_versions' and not aam_onboard.has_state() -%}
+        {{ exceptions.raise_compiler_error('the state has no version yet: build the model state_versions first, or all') }}
+    {%- endif -%}
+{% endmacro %}
+
+
 {# Spark's plain tables know no UPDATE, no DELETE, and no transaction. So there the tables of the state are views of one
    table, `state_log`: a row that was changed is written there once more, and the last writing counts. What is written
    together stands in one file, which is there or not; that makes it a transaction.
@@ -29,9 +34,7 @@
    (partition_by); see settled_sets. #}
 {% materialization state_table, adapter='spark' %}
     {%- set relation = this.incorporate(type='table' if config.get('partition_by') else 'view') -%}
-    {%- if model.name != 'state_versions' and aam_onboard.found_state_version() is none -%}
-        {{ exceptions.raise_compiler_error('the state has no version yet: build the model state_versions first, or all') }}
-    {%- endif -%}
+    {{ aam_onboard.require_state_version() }}
     {{ run_hooks(pre_hooks) }}
 
     {%- if model.name == 'state_versions' -%}

@@ -25,7 +25,7 @@
             ledger.user_id,
             max_by(struct(ledger.signals, ledger.possible, ledger.fingerprint), deliveries.started_at) as last_one
         {{ aam_onboard.from_delivered_batches(ledger) }}
-        group by ledger.feed, ledger.user_id
+        group by ledger.user_id, ledger.feed
     ) as users
 {%- endmacro %}
 

@@ -39,7 +39,8 @@ grouped_rows as (
         {{ fingerprint('signal_key', 'signal_value') }} as fingerprint
     from rows_to_compare
     where signal_reason is null
-    group by feed, user_id
+    -- the user first, here and where all users are joined: what an engine sorts by tells users apart at once, then
+    group by user_id, feed
 ),
 
 current_sets as (
@@ -65,7 +66,7 @@ compared as (
     from current_sets
     -- before the first delivery nobody is known, and no user need be looked for
     {{ 'full outer' if has_deliveries() else 'left' }} join known_users
-        on current_sets.feed = known_users.feed and current_sets.user_id = known_users.user_id
+        on current_sets.user_id = known_users.user_id and current_sets.feed = known_users.feed
     where
         coalesce(known_users.may_be_named, true)
         and (coalesce(current_sets.signals, '') <> coalesce(known_users.before, '') or known_users.is_uncertain)

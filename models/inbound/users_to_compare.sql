@@ -95,7 +95,7 @@ final as (
         ) as has_rejected
     from current_users
     full outer join known_sets
-        on current_users.feed = known_sets.feed and current_users.user_id = known_sets.user_id
+        on current_users.user_id = known_sets.user_id and current_users.feed = known_sets.feed
     where
         known_sets.fingerprint is null
         or coalesce(current_users.fingerprint, 0) <> known_sets.fingerprint
