@@ -581,6 +581,8 @@ def test_letter_cases_and_an_id_of_too_many_rows_are_warned_of(outbox: Outbox) -
     assert outbox.test() == ["warn_of_one_id"]
     outbox.build(loyalty=[Signal(f"u{number // 99}", "age", str(number % 99)) for number in range(99)])
     assert outbox.test() == []
+    outbox.build(loyalty=[Signal(None, "age", str(number % 40)) for number in range(200)])
+    assert outbox.test() == [], "no ID is none"
 
 
 def test_the_plan_tells_how_many_users_are_synced(outbox: Outbox) -> None:

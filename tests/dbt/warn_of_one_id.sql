@@ -1,5 +1,6 @@
 -- Warns of an ID that stands for more than guards.max_share_of_one_id of a feed's rows: most likely it means nobody.
--- Rows are counted by a hash first, and by ID only where one hash has so many; a hundred rows are never too many.
+-- Rows are counted by a hash first, and by ID only where one hash has so many: hardly ever, so that most often nothing
+-- is read twice. A hundred rows are never too many.
 {{ config(severity='warn') }}
 {%- do ref('trait_rows') -%} {#- it stops at a wrong column, with a line of its own -#}
 {%- set shares = {} -%}
@@ -9,7 +10,7 @@
         'max_share_of_one_id', configured('guards').get('max_share_of_one_id', 0.5)
     )}) -%}
 {%- endfor -%}
-{%- set query %}
+{%- set crowded_query %}
 with buckets as (
     {%- for name in shares %}
     select
@@ -30,50 +31,45 @@ totals as (
         sum(n) as total
     from buckets
     group by feed
-),
+)
 
-crowded as (
+select
+    buckets.feed,
+    buckets.bucket,
+    cast(totals.total as bigint) as total
+from buckets
+inner join totals on buckets.feed = totals.feed
+where
+    buckets.bucket is not null
+    and buckets.n > 100
+    and buckets.n > totals.total * case buckets.feed
+        {%- for name, share in shares.items() %}
+        when {{ text_literal(name) }} then {{ share }}
+        {%- endfor %}
+    end
+{%- endset -%}
+{%- set crowded = [] -%}
+{%- if execute and shares and flags.WHICH in ['build', 'test'] -%}
+    {%- for row in run_query(crowded_query) %}{% do crowded.append(row) %}{% endfor -%}
+{%- endif -%}
+{%- set query -%}
+    {%- for feed, bucket, total in crowded %}
     select
-        buckets.feed,
-        buckets.bucket,
-        totals.total
-    from buckets
-    inner join totals on buckets.feed = totals.feed
-    where
-        buckets.n > 100
-        and buckets.n > totals.total * case buckets.feed
-            {%- for name, share in shares.items() %}
-            when {{ text_literal(name) }} then {{ share }}
-            {%- endfor %}
-        end
-),
-
-ids as (
-    {%- for name, share in shares.items() %}
-    select
-        {{ text_literal(name) }} as feed,
-        feed_rows.user_id,
+        {{ text_literal(feed) }} as feed,
+        user_id,
         count(*) as n,
-        max(crowded.total) as total
-    from {{ own_model(name) }} as feed_rows
-    inner join crowded on {{ hash_bucket('feed_rows.user_id') }} = crowded.bucket and crowded.feed = {{ text_literal(name) }}
-    group by feed_rows.user_id
-    having count(*) > 100 and count(*) > max(crowded.total) * {{ share }}
+        {{ total }} as total
+    from {{ own_model(feed) }}
+    where {{ hash_bucket('user_id') }} = {{ bucket }} and user_id is not null
+    group by user_id
+    having count(*) > 100 and count(*) > {{ total }} * {{ shares[feed] }}
     {%- if not loop.last %}
     union all
     {%- endif %}
     {%- endfor %}
-)
-
-select
-    feed,
-    user_id,
-    n,
-    total
-from ids
 {%- endset -%}
 {%- set found = [] -%}
-{%- if execute and shares and flags.WHICH in ['build', 'test'] -%}
+{%- if crowded -%}
     {%- for feed, user_id, n, total in run_query(query) -%}
         {%- do found.append(feed) -%}
         {%- do exceptions.warn(
