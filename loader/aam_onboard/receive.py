@@ -462,19 +462,23 @@ class _Receiver:
             self._after(batch.infos)
 
     def _end_absent(self, ledger: Ledger, row: ReceivedBatch, file_ids: Sequence[int]) -> ReceivedBatch:
-        before = ledger.members()
-        ended = ledger.end_absent(row, max(file_ids)) if file_ids else 0
-        settings = self._source.outbound[row.outbound]
-        if not self._force:
-            last = next(one for one in self._files[row.outbound].values() if one.file_id == max(file_ids))
-            if before and ended == before:
-                raise GuardError(
-                    f"{row.root}: the full came empty: all {before:,} memberships of vars.outbound.{row.outbound} would"
-                    f" end; look what Audience Manager sent, or pass it: aam receive --select {row.outbound} --force"
-                )
-            loading.guard_shrink(last, settings, ended, before, row.root)
+        ended = ledger.count_absent(row) if file_ids else 0
+        if ended:
+            if not self._force:
+                self._guard_ended(ledger, row, ended, max(file_ids))
+            ledger.end_absent(row, max(file_ids))
         ledger.forget_statements(row.made_at)
         return replace(row, ended_memberships=ended, forced=self._force)
+
+    def _guard_ended(self, ledger: Ledger, row: ReceivedBatch, ended: int, last_file: int) -> None:
+        before = ledger.members()
+        if ended == before:
+            raise GuardError(
+                f"{row.root}: the full came empty: all {before:,} memberships of vars.outbound.{row.outbound} would"
+                f" end; look what Audience Manager sent, or pass it: aam receive --select {row.outbound} --force"
+            )
+        last = next(one for one in self._files[row.outbound].values() if one.file_id == last_file)
+        loading.guard_shrink(last, self._source.outbound[row.outbound], ended, before, row.root)
 
     def _proven(self, control: Control, received: Mapping[str, ReceivedFile]) -> bool:
         """Whether all files of an `.info` were received as it says; it may have come after them."""

@@ -143,8 +143,7 @@ class Ledger:
         """How many memberships there are now."""
         [row] = self.warehouse.rows(
             f"select count(*) as n from {self.tables['received_memberships']}"
-            f" where until_file is null and since_file in {self._own_files}",
-            [self.outbound],
+            f" where until_file is null and since_file in ({self._file_ids()})"
         )
         return int(row["n"])
 
@@ -237,24 +236,27 @@ class Ledger:
             f"select user_id, token, is_trait from {FOUND}",
         )
 
-    def absent(self, batch: ReceivedBatch) -> str:
-        """The condition of memberships that a whole full says nothing of; parameters: outbound, made_at, root."""
-        return (
-            f"until_file is null and last_file in {self._files_before()} and last_file not in"
-            f" (select file_id from {self.tables['received_files']} where outbound = $1 and root = $3)"
-        )
-
-    def end_absent(self, batch: ReceivedBatch, file_id: int) -> int:
-        """End the memberships of users whom a whole full does not list; how many."""
-        parameters = [self.outbound, batch.made_at, batch.root]
-        memberships = self.tables["received_memberships"]
+    def count_absent(self, batch: ReceivedBatch) -> int:
+        """How many memberships there are of users whom a whole full does not list."""
+        absent = self._absent(batch)
+        if absent is None:
+            return 0
         [row] = self.warehouse.rows(
-            f"select count(*) as n from {memberships} where {self.absent(batch)}", parameters
-        )
-        self.warehouse.execute(
-            f"update {memberships} set until_file = {file_id} where {self.absent(batch)}", parameters
+            f"select count(*) as n from {self.tables['received_memberships']} where {absent}"
         )
         return int(row["n"])
+
+    def end_absent(self, batch: ReceivedBatch, file_id: int) -> None:
+        """End those."""
+        memberships = self.tables["received_memberships"]
+        self.warehouse.execute(
+            f"update {memberships} set until_file = {file_id} where {self._absent(batch) or 'false'}"
+        )
+
+    def _absent(self, batch: ReceivedBatch) -> str | None:
+        """The condition of memberships that a whole full says nothing of; none where only it has said anything yet."""
+        others = self._file_ids("made_at <= $2 and root <> $3", batch.made_at, batch.root)
+        return None if others == "null" else f"until_file is null and last_file in ({others})"
 
     def forget_statements(self, before: datetime) -> None:
         """Statements of before a full decide nothing any more."""
