@@ -222,7 +222,8 @@ class Workspace:
 
     def spooled(self) -> list[Path]:
         """Every file on its way."""
-        return sorted(path for path in (self.root / ".aam" / "spool").rglob("*") if path.is_file())
+        found = (self.root / ".aam" / "spool").rglob("*")
+        return sorted(path for path in found if path.is_file() and path.suffix != ".lock")
 
     def state(self) -> dict[str, set[tuple[str, ...]]]:
         """What the warehouse says is delivered: a set of signals or IDs a feed."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import zlib
@@ -333,9 +335,15 @@ def test_why_report_rename_and_retire(tmp_path: Path) -> None:
 
 
 def test_one_run_at_a_time(project: Workspace) -> None:
-    with file_lock(str(project.root / ".aam" / "spark.spark")):
+    """From another host, too: the lock lies where all have the files."""
+    lock = project.root / ".aam" / "spool" / "spark.spark"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(str(lock)):
         said = project.refused(4, "deliver")
-    assert "in use by another run" in said
+        assert f"in use by another run (aam, process {os.getpid()}, since " in said
+        there = Path(f"{lock}.lock")
+        there.write_text(there.read_text().replace(socket.gethostname(), "elsewhere"))
+        assert f"(aam, process {os.getpid()} on elsewhere, since " in project.refused(4, "deliver")
 
 
 JOINS = """

@@ -107,7 +107,7 @@ class PostgresSettings(_WarehouseSettings):
 class SparkSettings(_WarehouseSettings):
     """A Spark session, as dbt-spark's profile says: by Spark Connect (`spark.remote`), or with a driver of our own.
 
-    `lock`: beside the project; what a run holds.
+    `lock`: what a run holds; with the files on their way, so that other hosts with the same storage see it.
     """
 
     type: Literal["spark"]
@@ -158,17 +158,19 @@ def load_warehouse(project: Project, target: str | None) -> tuple[str, Warehouse
             f"{path}: {chosen}.type: {shown(kind)} is no supported warehouse; use duckdb, postgres or spark"
         )
     settings = read_as(_WAREHOUSES[kind], output, str(path), chosen)
-    return chosen, _in_the_project(settings, project.root, chosen)
+    return chosen, _in_the_project(settings, project, chosen)
 
 
-def _in_the_project(settings: WarehouseSettings, root: Path, target: str) -> WarehouseSettings:
+def _in_the_project(settings: WarehouseSettings, project: Project, target: str) -> WarehouseSettings:
     """The settings with relative paths from the project's folder, where dbt works."""
+    root = project.root
     if isinstance(settings, PostgresSettings):
         files = {name: getattr(settings, name) for name in ("sslcert", "sslkey", "sslrootcert")}
         found = {name: str(root / file) for name, file in files.items() if file and file != "system"}
         return settings.model_copy(update=found)
     if isinstance(settings, SparkSettings):
-        return settings.model_copy(update={"lock": str(root / ".aam" / f"{quote(target, safe='')}.spark")})
+        lock = root / project.vars.spool_dir / f"{quote(target, safe='')}.spark"
+        return settings.model_copy(update={"lock": str(lock)})
     by_dbt = dict(settings.by_dbt)
     if isinstance(by_dbt.get("attach"), list):
         by_dbt["attach"] = [_attached_from(found, root) for found in by_dbt["attach"]]

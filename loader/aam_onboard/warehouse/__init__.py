@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from aam_onboard.errors import ConfigError
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -164,9 +166,16 @@ def lock_feeds(name: str, settings: WarehouseSettings, feeds: Sequence[str]) -> 
 
         return file_lock(settings.path)
     if settings.type == "spark":
+        from aam_onboard.files import make_private_folder
         from aam_onboard.warehouse.duckdb import file_lock
 
-        Path(settings.lock).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(settings.lock).parent
+        try:
+            make_private_folder(folder)
+        except OSError as error:
+            raise ConfigError(
+                f"{folder} cannot be made: {error.strerror or error}; check the disk, or set spool_dir"
+            ) from None
         return file_lock(settings.lock)
     from aam_onboard.warehouse.postgres import advisory_locks
 

@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -258,7 +259,8 @@ def file_lock(path: str) -> Iterator[None]:
         ) from None
     try:
         _wait_for_readers(handle, path)
-        ours = {"pid": os.getpid(), "since": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+        since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        ours = {"host": socket.gethostname(), "pid": os.getpid(), "since": since}
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(ours).encode(), 0)
         yield
@@ -279,7 +281,7 @@ def shared_lock(path: str) -> Iterator[None]:
         yield
         return
     try:
-        if not _lock(handle, fcntl.LOCK_SH):
+        if not _lock(handle, fcntl.LOCK_SH, path):
             raise LockedError(f"{path} is in use by a run{_run_under_way(path)}")
         yield
     finally:
@@ -289,8 +291,8 @@ def shared_lock(path: str) -> Iterator[None]:
 def _wait_for_readers(handle: int, path: str) -> None:
     """Take the lock. Raises LockedError when another run has it, or those who look don't come to an end."""
     until = time.monotonic() + WAIT_SECONDS
-    while not _lock(handle, fcntl.LOCK_EX):
-        if not _lock(handle, fcntl.LOCK_SH):  # not even to look beside it: it is a run
+    while not _lock(handle, fcntl.LOCK_EX, path):
+        if not _lock(handle, fcntl.LOCK_SH, path):  # not even to look beside it: it is a run
             raise LockedError(f"{path} is in use by another run{_run_under_way(path)}")
         fcntl.flock(handle, fcntl.LOCK_UN)
         if time.monotonic() > until:
@@ -298,11 +300,15 @@ def _wait_for_readers(handle: int, path: str) -> None:
         time.sleep(0.02)
 
 
-def _lock(handle: int, kind: int) -> bool:
+def _lock(handle: int, kind: int, path: str) -> bool:
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        raise ConfigError(
+            f"{path}.lock cannot be locked: {error.strerror}; it must be on a storage that knows locks"
+        ) from None
     return True
 
 
@@ -319,9 +325,10 @@ def _run_under_way(path: str) -> str:
     """Which run holds the lock file, for people."""
     try:
         holder = json.loads(Path(f"{path}.lock").read_text(encoding="utf-8"))
-        alive = Path(f"/proc/{holder['pid']}").exists() or not Path("/proc").exists()
-        if alive:
-            return f" (aam, process {holder['pid']}, since {holder['since']}); wait for it, or stop it"
+        elsewhere = holder.get("host", socket.gethostname()) != socket.gethostname()
+        where = f" on {holder['host']}" if elsewhere else ""
+        if elsewhere or Path(f"/proc/{holder['pid']}").exists() or not Path("/proc").exists():
+            return f" (aam, process {holder['pid']}{where}, since {holder['since']}); wait for it, or stop it"
     except (OSError, ValueError, KeyError):
         pass
     return "; wait for it, or stop it"
