@@ -43,9 +43,12 @@ def content(server: S3Server, key: str) -> bytes:
     return found
 
 
-def test_whole_and_proven_as_if_sent_from_here(s3: S3Server, to_s3: Opened, tmp_path: Path) -> None:
+@pytest.mark.parametrize("calculation", ["when_supported", "when_required"])
+def test_whole_and_proven_as_if_sent_from_here(
+    s3: S3Server, to_s3: Opened, tmp_path: Path, calculation: str
+) -> None:
     files = [(make_part(tmp_path, size), f"{KEY}-{size}") for size in (1, 5 * MIB, 5 * MIB + 1, 11 * MIB + 7)]
-    destination = to_s3(**s3_settings(s3))
+    destination = to_s3(**s3_settings(s3, request_checksum_calculation=calculation))
     progress: list[int] = []
     destination.put_by(files, each, progress.append)
     assert sum(progress) == sum(part.bytes for part, _ in files)
@@ -56,6 +59,8 @@ def test_whole_and_proven_as_if_sent_from_here(s3: S3Server, to_s3: Opened, tmp_
         assert there.checksum == part.sha256
     first = next(n for n, request in enumerate(s3.requests) if request.startswith("POST"))
     assert s3.headers[first]["HTTP_X_AMZ_ACL"] == "bucket-owner-full-control"
+    # or each piece would have to come with one, which the address would have to know
+    assert "HTTP_X_AMZ_CHECKSUM_ALGORITHM" not in s3.headers[first]
     assert uploads(s3) == []
     s3.requests.clear()
     destination.put_by(files, each)  # the very same files are there
