@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from aam_onboard.destinations import INBOUND, CannotListError, Each, Stored
 from aam_onboard.destinations.common import BLOCK, OnBytes, arriving, check_part, checked_key, reason
 from aam_onboard.destinations.s3_faults import DENIED, NOT_THERE, code_of, said_before_the_store, said_of
-from aam_onboard.destinations.s3_pieces import Connection, Pieces, SentPiece, send_pieces
+from aam_onboard.destinations.s3_pieces import Pieces, SentPiece, send_pieces
 from aam_onboard.destinations.s3_proof import difference, difference_of_sent, kept_sha256
 from aam_onboard.destinations.settings import S3Settings
 from aam_onboard.errors import AamError, ConfigError, DeliveryError
@@ -101,7 +101,8 @@ class S3:
         begun: list[_Begun] = []
         try:
             _at_once(lambda file: self._begin(file[0], file[1], begun), files)
-            sent = each(partial(send_pieces, self._connection()), [upload.pieces for upload in begun])
+            send = partial(send_pieces, self.name, self._settings)
+            sent = each(send, [upload.pieces for upload in begun])
             _at_once(lambda one: self._complete(*one), list(zip(begun, sent, strict=True)))
         except BaseException:
             _at_once(self._abort, begun)
@@ -128,7 +129,7 @@ class S3:
         pieces = Pieces(part.path.absolute(), part.sha256, size, urls)
         begun.append(_Begun(part, key, created["UploadId"], pieces))
 
-    def _complete(self, upload: _Begun, sent: Sequence[SentPiece]) -> Stored:
+    def _complete(self, upload: _Begun, sent: Sequence[SentPiece]) -> None:
         pieces: list[CompletedPartTypeDef] = [
             {"ETag": piece.etag, "PartNumber": number} for number, piece in enumerate(sent, start=1)
         ]
@@ -139,9 +140,7 @@ class S3:
                 UploadId=upload.upload_id,
                 MultipartUpload={"Parts": pieces},
             )
-        return self._proven(
-            upload.part, upload.key, lambda found: difference_of_sent(found, upload.part, sent)
-        )
+        self._proven(upload.part, upload.key, lambda found: difference_of_sent(found, upload.part, sent))
 
     def _abort(self, upload: _Begun) -> None:
         with suppress(AamError), self._our_errors(self.uri(upload.key)):
@@ -286,7 +285,8 @@ class S3:
 
     @property
     def _signing(self) -> S3Client:
-        # For addresses, botocore would still take the signature of version 2 in some regions.
+        # For addresses, botocore would still take the signature of version 2 in some regions. What is signed by it is
+        # begun by it, so that it has been told of the bucket's region.
         return self._made_client("s3v4")
 
     def _made_client(self, signature: str | None) -> S3Client:
@@ -295,18 +295,6 @@ class S3:
             if signature not in self._made:
                 self._made[signature] = _make_client(self.name, self._settings, signature)
             return self._made[signature]
-
-    def _connection(self) -> Connection:
-        settings = self._settings
-        return Connection(
-            self.name,
-            settings.endpoint_url or f"s3://{settings.bucket}",
-            settings.connect_timeout,
-            settings.read_timeout,
-            settings.retries.max_attempts,
-            settings.proxy,
-            settings.ca_file,
-        )
 
     def _head(self, key: str, denied: str | None = None) -> HeadObjectOutputTypeDef | None:
         from botocore.exceptions import ClientError
@@ -411,7 +399,7 @@ def _make_client(name: str, settings: S3Settings, signature: str | None) -> S3Cl
             read_timeout=settings.read_timeout,
             retries={"mode": settings.retries.mode, "total_max_attempts": settings.retries.max_attempts},
             proxies={"http": settings.proxy, "https": settings.proxy} if settings.proxy else None,
-            max_pool_connections=max(10, settings.max_concurrency * 2),
+            max_pool_connections=max(_AT_ONCE, settings.max_concurrency * 2),
             request_checksum_calculation=settings.request_checksum_calculation,
             response_checksum_validation="when_required",
             signature_version=signature,

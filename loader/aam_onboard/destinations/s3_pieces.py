@@ -23,18 +23,7 @@ from aam_onboard.errors import AamError, ConfigError, DeliveryError
 if TYPE_CHECKING:
     from urllib3 import PoolManager
 
-
-@dataclass(frozen=True)
-class Connection:
-    """How the store is reached, as in S3Settings; `output`: its name there; `where`: its address for people."""
-
-    output: str
-    where: str
-    connect_timeout: float
-    read_timeout: float
-    attempts: int
-    proxy: str | None = field(default=None, repr=False)
-    ca_file: Path | None = None
+    from aam_onboard.destinations.settings import S3Settings
 
 
 @dataclass(frozen=True)
@@ -55,8 +44,10 @@ class SentPiece:
     md5: str
 
 
-def send_pieces(connection: Connection, pieces: Pieces) -> list[SentPiece]:
+def send_pieces(output: str, settings: S3Settings, pieces: Pieces) -> list[SentPiece]:
     """Send the file, a piece in memory at a time; the store refuses one that does not have the MD5 sent with it.
+
+    `output`: the destination's name.
 
     Raises DeliveryError: the file is gone or not the one it was, the store refuses a piece; ConfigError: this machine
     does not reach the store.
@@ -65,43 +56,42 @@ def send_pieces(connection: Connection, pieces: Pieces) -> list[SentPiece]:
     digest = hashlib.sha256()
     sent = []
     try:
-        with _pool(connection, pieces.urls[0]) as pool, pieces.path.open("rb") as file:
+        with _pool(settings, pieces.urls[0]) as pool, pieces.path.open("rb") as file:
             for url in pieces.urls:
                 content = file.read(pieces.size)
                 digest.update(content)
-                sent.append(_send(connection, pool, url, content))
+                sent.append(_send(output, settings, pool, url, content))
             digest.update(file.read(1))
     except OSError as error:
         raise DeliveryError(
-            f"output `{connection.output}`: executor host {socket.gethostname()} can't read {pieces.path}:"
+            f"output `{output}`: executor host {socket.gethostname()} can't read {pieces.path}:"
             f" {reason(error)}; spool_dir must be on a storage that the driver and all executors have under the same"
             " path"
         ) from None
     if digest.hexdigest() != pieces.sha256:
         raise DeliveryError(
-            f"output `{connection.output}`: {pieces.path} is not as it was made; the file to send changed, export it"
-            " anew"
+            f"output `{output}`: {pieces.path} is not as it was made; the file to send changed, export it anew"
         )
     return sent
 
 
-def _pool(connection: Connection, url: str) -> PoolManager:
+def _pool(settings: S3Settings, url: str) -> PoolManager:
     """Connections as boto3 makes them: by the machine's proxies and certificates, where no others are named."""
     import urllib3
     from botocore.httpsession import get_cert_path
     from botocore.utils import get_environ_proxies
 
-    proxy = connection.proxy or get_environ_proxies(url).get(urlsplit(url).scheme)
-    bundle = connection.ca_file or os.environ.get("AWS_CA_BUNDLE")
+    proxy = settings.proxy or get_environ_proxies(url).get(urlsplit(url).scheme)
+    bundle = settings.ca_file or os.environ.get("AWS_CA_BUNDLE")
     retry = urllib3.Retry(
-        total=connection.attempts - 1,
+        total=settings.retries.max_attempts - 1,
         backoff_factor=0.5,
         backoff_jitter=0.5,
         status_forcelist=[500, 502, 503, 504],
         allowed_methods=None,  # the same piece again is the same piece
         raise_on_status=False,
     )
-    timeout = urllib3.Timeout(connect=connection.connect_timeout, read=connection.read_timeout)
+    timeout = urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout)
     certificates = str(bundle or get_cert_path(True))
     if proxy:
         address = proxy if "//" in proxy else f"http://{proxy}"
@@ -112,7 +102,7 @@ def _pool(connection: Connection, url: str) -> PoolManager:
     return urllib3.PoolManager(retries=retry, timeout=timeout, ca_certs=certificates)
 
 
-def _send(connection: Connection, pool: PoolManager, url: str, content: bytes) -> SentPiece:
+def _send(output: str, settings: S3Settings, pool: PoolManager, url: str, content: bytes) -> SentPiece:
     from urllib3.exceptions import HTTPError
 
     md5 = hashlib.md5(content, usedforsecurity=False)  # the store's own way to know a damaged piece
@@ -121,21 +111,25 @@ def _send(connection: Connection, pool: PoolManager, url: str, content: bytes) -
             "PUT", url, body=content, headers={"Content-MD5": b64encode(md5.digest()).decode()}
         )
     except HTTPError as error:  # which says the address
-        raise _unreached(connection, error) from None
+        raise _unreached(output, settings, error) from None
     if answer.status != HTTPStatus.OK:
         raise DeliveryError(
-            f"output `{connection.output}`: {connection.where} refuses what executor host {socket.gethostname()} sends"
+            f"output `{output}`: {_where(settings)} refuses what executor host {socket.gethostname()} sends"
             f" ({answer.status} {answer.reason}); deliver again, or have the driver send: `executors: false` in"
             " destinations.yml"
         )
     return SentPiece(answer.headers["ETag"], md5.hexdigest())
 
 
-def _unreached(connection: Connection, error: Exception) -> AamError:
+def _unreached(output: str, settings: S3Settings, error: Exception) -> AamError:
     from urllib3.exceptions import MaxRetryError
 
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     return ConfigError(
-        f"output `{connection.output}`: executor host {socket.gethostname()} does not reach {connection.where}"
+        f"output `{output}`: executor host {socket.gethostname()} does not reach {_where(settings)}"
         f" ({type(cause).__name__}); let it, or have the driver send: `executors: false` in destinations.yml"
     )
+
+
+def _where(settings: S3Settings) -> str:
+    return settings.endpoint_url or f"s3://{settings.bucket}"

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,8 @@ def difference(found: HeadObjectOutputTypeDef, part: Part, part_size: int) -> st
         # AWS marks a checksum that it composed of the parts' with their number; not every store does.
         if value == base64.b64encode(of_whole).decode() or (
             "-" in found["ETag"]
-            and value == base64.b64encode(_composed(algorithm, part.path, part_size)).decode()
+            and value
+            == base64.b64encode(_composed(algorithm, _of_parts(algorithm, part.path, part_size))).decode()
         ):
             return None
         return f"its {algorithm} differs"
@@ -52,8 +53,8 @@ def difference_of_sent(found: HeadObjectOutputTypeDef, part: Part, sent: Sequenc
         return _other_size(found, part)
     if any(piece.etag.strip('"').lower() != piece.md5 for piece in sent):
         return None
-    composed = hashlib.md5(b"".join(bytes.fromhex(piece.md5) for piece in sent), usedforsecurity=False)
-    is_same = found["ETag"].strip('"').lower() == f"{composed.hexdigest()}-{len(sent)}"
+    composed = _composed("MD5", (bytes.fromhex(piece.md5) for piece in sent))
+    is_same = found["ETag"].strip('"').lower() == f"{composed.hex()}-{len(sent)}"
     return None if is_same else "the MD5 of its parts differs"
 
 
@@ -79,15 +80,15 @@ def _difference_by_etag(found: HeadObjectOutputTypeDef, part: Part, part_size: i
         if not composed:
             expected = next(_of_parts("MD5", part.path, part.bytes))
             return None if value == expected.hex() else "its MD5 differs"
-        expected = _composed("MD5", part.path, part_size)
+        expected = _composed("MD5", _of_parts("MD5", part.path, part_size))
         return None if value == expected.hex() else "the MD5 of its parts differs"
     return None if found.get("Metadata", {}).get("sha256") == part.sha256 else "its SHA-256 differs"
 
 
-def _composed(algorithm: str, path: Path, part_size: int) -> bytes:
+def _composed(algorithm: str, of_parts: Iterable[bytes]) -> bytes:
     """The digest of the parts' digests, as S3 composes it for a multipart upload."""
     whole = _Digest(algorithm)
-    for digest in _of_parts(algorithm, path, part_size):
+    for digest in of_parts:
         whole.update(digest)
     return whole.digest()
 
