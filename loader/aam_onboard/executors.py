@@ -17,7 +17,7 @@ import shutil
 import socket
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,6 +55,7 @@ _MANIFEST = {
     "error": "string",  # the class of one that no second try would mend, and what it says
     "says": "string",
 }
+_MADE = {"number": "bigint", "made": "binary", "error": "string", "says": "string"}
 # A file that keeps tasks from beginning after another has met such an error, and the error of theirs.
 _STOP = "stop"
 _STOPPED = "Stopped"
@@ -123,12 +124,12 @@ def each(session: SparkSession, work: Callable[[T], R], items: Sequence[T]) -> l
     count = len(items)
     with clear_errors():
         rows = session.range(0, count, 1, count).mapInArrow(
-            partial(_each, work, tuple(items)), "number bigint, made binary, error string, says string"
+            partial(_each, work, tuple(items)), _schema(_MADE)
         )
         found = sorted(rows.collect(), key=lambda row: row.number)
     for row in found:
         if row.error:
-            raise getattr(errors, row.error, DeliveryError)(row.says)
+            raise _error_of(row)
     if [row.number for row in found] != list(range(count)):
         raise DeliveryError(f"Spark did {len(found)} of {count} things; run `aam run` again")
     return [pickle.loads(row.made) for row in found]  # noqa: S301  # of our own tasks
@@ -223,8 +224,7 @@ def _run(session: SparkSession, sql: str, task: _Task, expected_lines: int) -> l
             lines = session.sql(sql)
             if expected_lines:
                 lines = lines.coalesce(max(1, expected_lines // LEAST_LINES))
-            schema = ", ".join(f"`{name}` {kind}" for name, kind in _MANIFEST.items())
-            return list(lines.mapInArrow(partial(_write, task), schema).collect())
+            return list(lines.mapInArrow(partial(_write, task), _schema(_MANIFEST)).collect())
         except BaseException:
             with suppress(Exception):
                 session.interruptTag(tag)
@@ -232,6 +232,16 @@ def _run(session: SparkSession, sql: str, task: _Task, expected_lines: int) -> l
         finally:
             with suppress(Exception):
                 session.removeTag(tag)
+
+
+def _schema(columns: Mapping[str, str]) -> str:
+    return ", ".join(f"`{name}` {kind}" for name, kind in columns.items())
+
+
+def _error_of(row: Any) -> AamError:
+    """The error that a task has sent home."""
+    error: AamError = getattr(errors, row.error, DeliveryError)(row.says)
+    return error
 
 
 def _proven(attempt: Path, manifest: Sequence[Any]) -> list[Part]:
@@ -243,7 +253,7 @@ def _proven(attempt: Path, manifest: Sequence[Any]) -> list[Part]:
 
     failed = sorted((row for row in manifest if row.error), key=lambda row: row.error == _STOPPED)
     if failed:
-        raise getattr(errors, failed[0].error, DeliveryError)(failed[0].says)
+        raise _error_of(failed[0])
     rows = sorted(manifest, key=lambda row: row.partition)
     if len({(row.partition, row.attempt) for row in rows}) != len({row.partition for row in rows}):
         raise DeliveryError("Spark counted two attempts at one partition; run `aam run` again")
@@ -299,7 +309,13 @@ def _write(task: _Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Record
 
     context = TaskContext.get()
     assert context is not None  # noqa: S101
-    row = partial(_row, partition=context.partitionId(), attempt=context.taskAttemptId())
+    row = partial(
+        _row,
+        _MANIFEST,
+        partition=context.partitionId(),
+        attempt=context.taskAttemptId(),
+        host=socket.gethostname(),
+    )
     folder, check = Path(task.folder), task.check
     lines = _begun(folder, batches)
     if check and task.encryption:
@@ -331,30 +347,24 @@ def _write(task: _Task, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Record
         yield row(error=type(error).__name__, says=str(error))
 
 
-def _row(**values: object) -> pa.RecordBatch:
+def _row(columns: Mapping[str, str], **values: object) -> pa.RecordBatch:
     import pyarrow as pa
 
-    kinds = {"bigint": pa.int64(), "string": pa.string()}
-    values["host"] = socket.gethostname()
-    columns = [pa.array([values.get(name)], kinds[kind]) for name, kind in _MANIFEST.items()]
-    return pa.RecordBatch.from_arrays(columns, list(_MANIFEST))
+    kinds = {"bigint": pa.int64(), "string": pa.string(), "binary": pa.binary()}
+    arrays = [pa.array([values.get(name)], kinds[kind]) for name, kind in columns.items()]
+    return pa.RecordBatch.from_arrays(arrays, list(columns))
 
 
 def _each(
     work: Callable[[Any], object], items: Sequence[Any], batches: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
-    kinds = {"number": pa.int64(), "made": pa.binary(), "error": pa.string(), "says": pa.string()}
     for batch in batches:
         for number in batch.column(0).to_pylist():  # numbers of things, not of lines
-            values: dict[str, object] = {"number": number}
+            row = partial(_row, _MADE, number=number)
             try:
-                values["made"] = pickle.dumps(work(items[number]))
+                yield row(made=pickle.dumps(work(items[number])))
             except AamError as error:
-                values |= {"error": type(error).__name__, "says": str(error)}
-            columns = [pa.array([values.get(name)], kind) for name, kind in kinds.items()]
-            yield pa.RecordBatch.from_arrays(columns, list(kinds))
+                yield row(error=type(error).__name__, says=str(error))
 
 
 class _StoppedError(DeliveryError):
