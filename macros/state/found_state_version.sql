@@ -4,11 +4,11 @@
     {%- if versions -%}
         {{ return(run_query('select coalesce(max(version), 1) from ' ~ versions)[0][0] | int) }}
     {%- endif -%}
-    {{ return(1 if aam_onboard.has_state() else none) }}
+    {{ return(1 if load_relation(aam_onboard.state_relation('deliveries')) else none) }}
 {% endmacro %}
 
 
-{# Whether there is a state of any version, which no query need tell. #}
+{# Whether found_state_version() would find one, which no query need tell. #}
 {% macro has_state() %}
     {{ return(
         load_relation(aam_onboard.state_relation('state_versions')) is not none

@@ -26,6 +26,7 @@ TABLES = (
 )
 STAGED = "aam_staged"
 FOUND = "aam_found"
+NO_FILES = "null"  # a list in SQL in which nothing is
 _SAME = "there.user_id = said.user_id and there.token = said.token and there.is_trait = said.is_trait"
 
 
@@ -238,11 +239,12 @@ class Ledger:
 
     def count_absent(self, batch: ReceivedBatch) -> int:
         """How many memberships there are of users whom a whole full does not list."""
-        absent = self._absent(batch)
-        if absent is None:
+        others = self._files_of_others(batch)
+        if others == NO_FILES:  # only it has said anything yet: no row need be read
             return 0
         [row] = self.warehouse.rows(
-            f"select count(*) as n from {self.tables['received_memberships']} where {absent}"
+            f"select count(*) as n from {self.tables['received_memberships']}"
+            f" where until_file is null and last_file in ({others})"
         )
         return int(row["n"])
 
@@ -250,13 +252,13 @@ class Ledger:
         """End those."""
         memberships = self.tables["received_memberships"]
         self.warehouse.execute(
-            f"update {memberships} set until_file = {file_id} where {self._absent(batch) or 'false'}"
+            f"update {memberships} set until_file = {file_id}"
+            f" where until_file is null and last_file in ({self._files_of_others(batch)})"
         )
 
-    def _absent(self, batch: ReceivedBatch) -> str | None:
-        """The condition of memberships that a whole full says nothing of; none where only it has said anything yet."""
-        others = self._file_ids("made_at <= $2 and root <> $3", batch.made_at, batch.root)
-        return None if others == "null" else f"until_file is null and last_file in ({others})"
+    def _files_of_others(self, batch: ReceivedBatch) -> str:
+        """The files of earlier batches: a membership that one of them was the last to say is not in this one."""
+        return self._file_ids("made_at <= $2 and root <> $3", batch.made_at, batch.root)
 
     def forget_statements(self, before: datetime) -> None:
         """Statements of before a full decide nothing any more."""
@@ -283,7 +285,7 @@ class Ledger:
             f"select file_id from {self.tables['received_files']} where outbound = $1 and {condition}",
             [self.outbound, *parameters],
         )
-        return ", ".join(str(row["file_id"]) for row in found) or "null"
+        return ", ".join(str(row["file_id"]) for row in found) or NO_FILES
 
     def _files_before(self) -> str:
         return f"(select file_id from {self.tables['received_files']} where outbound = $1 and made_at <= $2)"
