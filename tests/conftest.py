@@ -11,10 +11,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import hypothesis
@@ -536,6 +538,11 @@ def outbox_project(
     project = Outbox(request.param, tmp_path_factory.mktemp("outbox") / "project", host)
     yield project
     project.close()
+
+
+def set_sleep(monkeypatch: pytest.MonkeyPatch, module: str, sleep: Callable[[float], object]) -> None:
+    """Let a module sleep otherwise, and no other: threads that earlier tests have left sleep, too."""
+    monkeypatch.setattr(f"{module}.time", SimpleNamespace(**{**vars(time), "sleep": sleep}))
 
 
 @pytest.fixture(scope="session")

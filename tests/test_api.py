@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import sandboxes
 import yaml
+from conftest import set_sleep
 from sandboxes import DESTINATION, set_destination
 
 from aam_onboard import api as apis
@@ -30,7 +31,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     monkeypatch.setenv("AAM_API_CLIENT_ID", "tests")
     monkeypatch.setenv("AAM_API_CLIENT_SECRET", SECRET)
     waited: list[float] = []
-    monkeypatch.setattr("aam_onboard.api.time.sleep", waited.append)
+    set_sleep(monkeypatch, "aam_onboard.api", waited.append)
     return waited
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import sandboxes
+from conftest import set_sleep
 from sandboxes import ADULT, CRM, DESTINATION, READER, map_to_destination, set_destination, set_traits
 
 from aam_onboard.api import Api, ApiError
@@ -140,7 +141,7 @@ def test_what_may_still_be_on_its_way_is_not_told(sent: Any) -> None:
 
 def test_what_goes_wrong_with_the_api_undoes_nothing(sent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     place, folder = sent
-    monkeypatch.setattr("aam_onboard.api.time.sleep", lambda _: None)
+    set_sleep(monkeypatch, "aam_onboard.api", lambda _: None)
     with asked(folder) as api:
         place.outbound["app"] = {"destination_id": 4412}
         result = place.receive(api=api)
