@@ -204,32 +204,38 @@ def receive_alone(place: Place, names: list[str], options: Options, *, dry_run: 
         _written_down(place, locks, options, is_said=not dry_run) as story,
         opened_sources(place.project, names, place.destination_name) as sources,
         opened_api(place.project) as api,
+        closing(_open_to_receive(place)) as warehouse,
     ):
-        _require_received_tables(place)
-        with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
-            if not dry_run:
-                history.begin(warehouse, place.project, story)
-            result = receive(warehouse, place.project, sources, force=options.force, dry_run=dry_run, api=api)
-            story.end(RunResult(errors=result.errors, received=result))
-            if not dry_run:
-                history.end(warehouse, place.project, story)
-            return result
+        if not dry_run:
+            history.begin(warehouse, place.project, story)
+        result = receive(warehouse, place.project, sources, force=options.force, dry_run=dry_run, api=api)
+        story.end(RunResult(errors=result.errors, received=result))
+        if not dry_run:
+            history.end(warehouse, place.project, story)
+        return result
 
 
-def _require_received_tables(place: Place) -> None:
-    """Let dbt make the tables that receiving writes, where a project receives for the first time.
+def _open_to_receive(place: Place) -> Warehouse:
+    """The warehouse, in which dbt has made the tables that receiving writes: now, where that is the first time.
 
     Raises ConfigError before anything is built.
     """
-    with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
+    warehouse = open_warehouse(place.target, place.warehouse)
+    try:
         state.require_build(warehouse, place.project)
         is_there = all(
             # the second came with a later version
             state.is_there(warehouse, place.project, name)
             for name in ("received_batches", "outbound_history")
         )
-    if not is_there:
-        dbt_state(place.project, place.target, place.warehouse.type)
+    except AamError:
+        warehouse.close()
+        raise
+    if is_there:
+        return warehouse
+    warehouse.close()  # dbt needs it for itself
+    dbt_state(place.project, place.target, place.warehouse.type)
+    return open_warehouse(place.target, place.warehouse)
 
 
 @contextmanager
@@ -378,8 +384,7 @@ def _receive(place: Place, options: Options) -> ReceiveResult:
             opened_api(place.project) as api,
         ):
             place = located(place)
-            _require_received_tables(place)
-            with closing(open_warehouse(place.target, place.warehouse)) as warehouse:
+            with closing(_open_to_receive(place)) as warehouse:
                 return receive(warehouse, place.project, sources, force=options.force, api=api)
     except AamError as error:
         return ReceiveResult(errors=[error])
