@@ -367,9 +367,11 @@ def expect_outbound(bench: Bench) -> None:
     project = yaml.safe_load(path.read_text())
     project["vars"]["outbound"] = {"back": {"destination_id": 4411, "separator": "space"}}
     path.write_text(yaml.safe_dump(project, sort_keys=False))
+    from aam_onboard.warehouse.duckdb import MEMORY_LIMIT
+
     # what `aam` takes where the profile says nothing
     path = bench.folder / "profiles.yml"
-    path.write_text(path.read_text().replace("memory_limit: 3GB", "memory_limit: 1GB"))
+    path.write_text(path.read_text().replace("memory_limit: 3GB", f"memory_limit: {MEMORY_LIMIT}"))
 
 
 def postgres_program(name: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import NO_CHECK, PROJECT, Stage, Workspace, lines_of
+from receiving.helpers import file_name, uuid
 
 pytestmark = pytest.mark.one_engine
 
@@ -53,6 +54,14 @@ def rows(project: Workspace) -> dict[str, list[tuple[Any, ...]]]:
     return {table: sorted(project.sql(f"select * from aam_state.{table}"), key=repr) for table in TABLES}
 
 
+def dbt_run(project: Workspace, models: str) -> subprocess.CompletedProcess[str]:
+    """dbt by itself, without aam."""
+    command = [sys.executable, "-m", "dbt.cli.main", "run", "--select", models, "--target", project.engine]
+    return subprocess.run(
+        command, cwd=project.root, env=project.env(), capture_output=True, text=True, check=False
+    )
+
+
 def test_after_an_upgrade_nothing_is_sent_again(workspace: Prepare) -> None:
     project = workspace("seeded")
     of_version_1(project)
@@ -90,6 +99,36 @@ def test_an_open_delivery_of_an_earlier_release_is_finished(workspace: Prepare) 
     assert [(one["feed"], one["status"]) for one in project.run(*NO_CHECK)] == [("ios_traits", "delivered")]
     assert file.is_file()
     assert project.sql("select max(version) from aam_state.state_versions") == [(VERSION,)]
+
+
+def test_memberships_of_a_row_each_become_sets(workspace: Prepare) -> None:
+    """Version 2 had a row for each segment of a user; what is received later goes on from there."""
+    project = workspace("delivered")
+    project.vars(lambda found: found.update(outbound={"web": {"destination_id": 4411, "separator": "space"}}))
+    project.destination("local", type="directory", path="out", receive={"settled_minutes": 0})
+    project.run(*NO_CHECK)
+    at = "timestamp with time zone '2023-11-14 00:00:00+00'"
+    project.sql(
+        "alter table aam_state.received_memberships rename column tokens to token",
+        "alter table aam_state.received_statements rename column tokens to token",
+        "delete from aam_state.state_versions",
+        f"insert into aam_state.state_versions values (2, {at})",
+        f"insert into aam_state.received_files values (1, 'web', 4411, 0, 'full', {at}, 'r', 'r.sync', 'local', 'u', 1,"
+        f" 1, 'm', 1, 3, 0, 0, 'applied', false, {at})",
+        *(
+            "insert into aam_state.received_memberships (user_id, token, is_trait, since_file, last_file, until_file)"
+            f" values ('{uuid(1)}', '{token}', false, 1, 1, {until_file})"
+            for token, until_file in (("10", "null"), ("11", "null"), ("12", "1"))
+        ),
+    )
+    (project.root / "out" / file_name(1, "iter", ending=".sync")).write_text(f"{uuid(1)} 12,13 10\n")
+    assert "of an earlier version" in project.refused(2, "receive")
+    assert project.run("--receive", *NO_CHECK) == []
+    assert project.sql("select max(version) from aam_state.state_versions") == [(VERSION,)]
+    assert dbt_run(project, "outbound_changes").returncode == 0
+    assert project.sql("select token, is_member from outbound.outbound_changes order by token, is_member desc") == [
+        ("10", True), ("10", False), ("11", True), ("12", True), ("12", True), ("12", False), ("13", True),
+    ]  # fmt: skip
 
 
 def test_an_upgrade_is_made_whole_or_not_at_all(workspace: Prepare) -> None:
@@ -132,9 +171,6 @@ def test_no_table_of_the_state_is_made_without_a_version(duckdb_workspace: Prepa
         ("deliveries", 1, "build the model state_versions first"),
         ("+deliveries", 0, "ERROR=0 SKIP=0"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "dbt.cli.main", "run", "--select", models],
-            cwd=project.root, env=project.env(), capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = dbt_run(project, models)
         assert done.returncode == ends, done.stdout
         assert says in done.stdout

@@ -17,6 +17,7 @@ from aam_onboard.destinations import destination_names
 from aam_onboard.errors import ConfigError
 from aam_onboard.spool import empty_spool
 from aam_onboard.strays import dpids_of
+from aam_onboard.warehouse import SEPARATOR
 
 if TYPE_CHECKING:
     from aam_onboard.config import Project
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("aam")
 
-_SEPARATOR = "\x1f"  # as the macro separator()
 _TRAIT = "d_sid="
 
 
@@ -193,8 +193,8 @@ class _Place:
         known.models.extend(sorted({*self._feeds_of_models(), *self._id_syncs_of_models()}))
         there = set(destination_names(self.project))
         for row in self._latest_sets():
-            signals = [one for one in row["signals"].split(_SEPARATOR) if one]
-            possible = [one for one in (row["possible"] or "").split(_SEPARATOR) if one]
+            signals = [one for one in row["signals"].split(SEPARATOR) if one]
+            possible = [one for one in (row["possible"] or "").split(SEPARATOR) if one]
             withdrawn = (
                 self._withdrawable(row["feed"], {*signals, *possible}) if row["destination"] in there else 0
             )

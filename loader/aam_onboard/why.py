@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aam_onboard import state
 from aam_onboard.errors import ConfigError
+from aam_onboard.warehouse import SEPARATOR
 
 if TYPE_CHECKING:
     from aam_onboard.config import Project
@@ -92,7 +93,6 @@ def why(warehouse: Warehouse, project: Project, feed: str, user_id: str) -> Answ
 
 # Of a line of an ID sync, whether one of its columns is the ID.
 _HOLDS = "position(chr(9) || $2 || chr(9) in chr(9) || ids || chr(9)) > 0"
-_SEPARATOR = "\x1f"  # as the macro separator()
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class _Asking:
         return [
             Signal(*_key_and_value(text), destination=row["destination"])
             for row in self.rows(f"{sql} and possible is not null")
-            for text in row["possible"].split(_SEPARATOR)
+            for text in row["possible"].split(SEPARATOR)
         ]
 
     def deliveries(self, ledger: str, column: str, condition: str) -> list[Sent]:
@@ -151,8 +151,8 @@ class _Asking:
                 destination=row["destination"],
                 status=row["status"],
                 started_at=row["started_at"],
-                added=[text for text in row["added"].split(_SEPARATOR) if text],
-                removed=[text for text in row["removed"].split(_SEPARATOR) if text],
+                added=[text for text in row["added"].split(SEPARATOR) if text],
+                removed=[text for text in row["removed"].split(SEPARATOR) if text],
                 files=[
                     {
                         "name": file.name,

@@ -107,14 +107,22 @@
 
 
 {# A hook of state_versions: a new state is of this version. #}
-{% macro first_state_version() %}{{ return(adapter.dispatch('first_state_version', 'aam_onboard')()) }}{% endmacro %}
-
-{% macro default__first_state_version() %}
-    insert into {{ this }} select {{ var('aam_state_version') }}, {{ dbt.current_timestamp() }}
-    where not exists (select 1 from {{ this }})
+{% macro first_state_version() %}
+    {{- aam_onboard.write_state_version(var('aam_state_version'), 'where not exists (select 1 from ' ~ this ~ ')') -}}
 {% endmacro %}
 
-{% macro spark__first_state_version() %}
+
+{# The statement that makes the state be of a version, where a condition holds. #}
+{% macro write_state_version(version, where='') %}
+    {{- return(adapter.dispatch('write_state_version', 'aam_onboard')(version, where)) -}}
+{% endmacro %}
+
+{% macro default__write_state_version(version, where) %}
+    insert into {{ aam_onboard.state_relation('state_versions') }}
+    select {{ version }}, {{ dbt.current_timestamp() }} {{ where }}
+{% endmacro %}
+
+{% macro spark__write_state_version(version, where) %}
     {#- a log that was made before it had generations has none -#}
     {%- set columns = aam_onboard.column_types(aam_onboard.state_log()) if execute else {} %}
     insert into {{ aam_onboard.state_log() }}
@@ -124,7 +132,7 @@
         'state_versions',
         uuid(),
         false,
-        to_json(named_struct('version', {{ var('aam_state_version') }}, 'migrated_at', current_timestamp()), {{ aam_onboard.json_options() }})
+        to_json(named_struct('version', {{ version }}, 'migrated_at', current_timestamp()), {{ aam_onboard.json_options() }})
         {{- ', 0' if 'generation' in columns }}
-    where not exists (select 1 from {{ this }})
+    {{ where }}
 {% endmacro %}

@@ -18,10 +18,10 @@
                 {%- set steps = context['state_migration_' ~ version] -%}
                 {%- call statement('migration_' ~ version, auto_begin=true) -%}
                     {{ steps() }}
-                    insert into {{ state }} values ({{ version }}, {{ dbt.current_timestamp() }});
+                    {{ aam_onboard.write_state_version(version) }}
                 {%- endcall -%}
                 {%- do adapter.commit() -%}
-                {%- do adapter.cache_added(state.incorporate(type='table')) -%}
+                {%- if not load_relation(state) %}{% do adapter.cache_added(state.incorporate(type='table')) %}{% endif -%}
             {%- endfor -%}
         {%- endif -%}
     {%- endif -%}

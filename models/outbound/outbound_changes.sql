@@ -1,7 +1,7 @@
 -- Who came into which segment or got which trait, and who left it, with the file that said so.
 {{ config(enabled=has_outbound()) }}
 with memberships as (
-    select * from {{ ref('received_memberships') }}
+    {{ each_signal(ref('received_memberships'), ['user_id', 'is_trait', 'since_file', 'until_file'], 'tokens') }}
 ),
 
 files as (
@@ -13,7 +13,7 @@ changes as (
         since_file as file_id,
         user_id,
         is_trait,
-        token,
+        signal as token,
         true as is_member
     from memberships
     union all
@@ -21,7 +21,7 @@ changes as (
         until_file as file_id,
         user_id,
         is_trait,
-        token,
+        signal as token,
         false as is_member
     from memberships
     where until_file is not null

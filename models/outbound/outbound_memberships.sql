@@ -1,7 +1,7 @@
 -- Who is in which segment, or has which trait, as Audience Manager has last said.
 {{ config(enabled=has_outbound()) }}
 with memberships as (
-    select * from {{ ref('received_memberships') }}
+    {{ each_signal(ref('received_memberships'), ['user_id', 'is_trait', 'since_file', 'since', 'last_file', 'until_file'], 'tokens') }}
 ),
 
 files as (
@@ -15,7 +15,7 @@ final as (
         first_files.dpid,
         memberships.user_id,
         case when memberships.is_trait then 'trait' else 'segment' end as kind,
-        memberships.token,
+        memberships.signal as token,
         coalesce(memberships.since, first_files.made_at) as since,
         last_files.name as last_file,
         last_files.made_at as last_said_at

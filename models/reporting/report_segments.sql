@@ -1,8 +1,7 @@
 -- How many users are in each segment, or have each trait, as outbound files say.
 {{ config(enabled=has_outbound()) }}
 with memberships as (
-    select * from {{ ref('received_memberships') }}
-    where until_file is null
+    {{ each_signal(ref('received_memberships'), ['is_trait', 'last_file', 'until_file'], 'tokens') }}
 ),
 
 received_files as (
@@ -13,12 +12,13 @@ sizes as (
     select
         received_files.outbound,
         received_files.destination_id,
-        memberships.token,
+        memberships.signal as token,
         memberships.is_trait,
         count(*) as users
     from memberships
     inner join received_files on memberships.last_file = received_files.file_id
-    group by received_files.outbound, received_files.destination_id, memberships.token, memberships.is_trait
+    where memberships.until_file is null
+    group by received_files.outbound, received_files.destination_id, memberships.signal, memberships.is_trait
 ),
 
 names as (

@@ -20,7 +20,7 @@ from aam_onboard.outbound.history import TABLE as HISTORY
 from aam_onboard.outbound.ledger import TABLES as LEDGER
 from aam_onboard.receive import ReceiveResult, Source, receive
 from aam_onboard.relations import Relations
-from aam_onboard.warehouse import Warehouse, open_warehouse
+from aam_onboard.warehouse import SEPARATOR, Warehouse, open_warehouse
 
 SCHEMA = "aam_state"
 TABLES = (*LEDGER, HISTORY)
@@ -158,13 +158,13 @@ class Place:
 
     def members(self, outbound: str = "web") -> set[tuple[str, str]]:
         rows = self.warehouse.rows(
-            f"select user_id, token from {SCHEMA}.received_memberships where until_file is null and since_file in"
+            f"select user_id, tokens from {SCHEMA}.received_memberships where until_file is null and since_file in"
             f" (select file_id from {SCHEMA}.received_files where outbound = $1)",
             [outbound],
         )
-        found = {(row["user_id"], row["token"]) for row in rows}
-        assert len(found) == len(rows), "a membership stands once"
-        return found
+        found = [(row["user_id"], token) for row in rows for token in row["tokens"].split(SEPARATOR)]
+        assert len(set(found)) == len(found), "a membership stands once"
+        return set(found)
 
     def rejected(self) -> dict[str, str]:
         rows = self.warehouse.rows(f"select reason, line from {SCHEMA}.rejected_lines")

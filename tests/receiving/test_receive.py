@@ -24,9 +24,9 @@ def test_a_full_then_changes_then_a_full(place: Place) -> None:
     assert (batch.status, batch.ended_memberships) == ("whole", 1)
     assert place.members() == pairs({A: ["10", "13"], B: ["10", "12"]})
     rows = place.warehouse.rows(
-        f"select user_id, token, since_file, last_file, until_file from {SCHEMA}.received_memberships"
+        f"select user_id, tokens, since_file, last_file, until_file from {SCHEMA}.received_memberships"
     )
-    since = {(row["user_id"], row["token"]): tuple(row.values())[2:] for row in rows}
+    since = {(row["user_id"], row["tokens"]): tuple(row.values())[2:] for row in rows}
     assert since == {
         (A, "10"): (1, 3, None),
         (A, "11"): (1, 1, 2),

@@ -161,6 +161,8 @@ class Outbound(Settings):
         named = [one for one in self.columns if one != "skip"]
         if len(set(named)) < len(named):
             raise ValueError("`columns` names a field twice")
+        if self.list_separator and any(one in self.list_separator for one in "\0\x02\x03\x1f\r\n"):
+            raise ValueError("`list_separator` holds a control character that no line may hold")
         if "sid" not in self.item_fields:
             raise ValueError("`item_fields` needs sid")
         if not self.in_name:

@@ -4,6 +4,9 @@ Every function is one statement, or statements of the caller's transaction. SQL 
 
 Statements are applied in the order of the times in the names, whenever they arrive: what a later file has said of a
 user and token stands.
+
+A row of `received_memberships` is a user with a set of tokens that came, were last said and went together: after a
+first full, all that a user has. A file that says something of some of them alone parts the row.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from typing import Literal
 from aam_onboard import state
 from aam_onboard.config import Project
 from aam_onboard.outbound.names import Mode
-from aam_onboard.warehouse import Warehouse
+from aam_onboard.warehouse import SQL_SEPARATOR, Warehouse
 
 TABLES = (
     "received_files",
@@ -25,9 +28,10 @@ TABLES = (
     "rejected_lines",
 )
 STAGED = "aam_staged"
+SAID = "aam_said"
 FOUND = "aam_found"
 NO_FILES = "null"  # a list in SQL in which nothing is
-_SAME = "there.user_id = said.user_id and there.token = said.token and there.is_trait = said.is_trait"
+_OF_ONE = "there.user_id = said.user_id and there.is_trait = said.is_trait"
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,16 @@ def _columns(kind: type[ReceivedFile] | type[ReceivedBatch]) -> str:
     return ", ".join(field.name for field in fields(kind))
 
 
+def set_size(tokens: str) -> str:
+    """SQL: how many tokens a set has that is not empty."""
+    return f"length({tokens}) - length(replace({tokens}, {SQL_SEPARATOR}, '')) + 1"
+
+
+def _joined(tokens: str) -> str:
+    """SQL, an aggregate: tokens or sets as one set; null for none."""
+    return f"string_agg({tokens}, {SQL_SEPARATOR})"
+
+
 def now() -> datetime:
     """The time, UTC."""
     return datetime.now(timezone.utc)
@@ -88,8 +102,6 @@ class Ledger:
         self.outbound = outbound
         self._project = project
         self.tables = {name: state.table(project, name) for name in TABLES}
-        # of this destination alone; a user may have the same token from another
-        self._own_files = f"(select file_id from {self.tables['received_files']} where outbound = $1)"
 
     def place(self, name: str) -> tuple[str, str]:
         """Schema and name of a table."""
@@ -142,11 +154,7 @@ class Ledger:
 
     def members(self) -> int:
         """How many memberships there are now."""
-        [row] = self.warehouse.rows(
-            f"select count(*) as n from {self.tables['received_memberships']}"
-            f" where until_file is null and since_file in ({self._file_ids()})"
-        )
-        return int(row["n"])
+        return self._count(f"until_file is null and since_file in ({self._file_ids()})")
 
     def is_new(self) -> bool:
         """Whether nothing has ever been applied, so that there is nothing to compare with."""
@@ -155,98 +163,109 @@ class Ledger:
 
     def ended_by(self, file_id: int) -> int:
         """How many memberships a file has ended."""
+        return self._count(f"until_file = {file_id}")
+
+    def _count(self, condition: str) -> int:
         [row] = self.warehouse.rows(
-            f"select count(*) as n from {self.tables['received_memberships']} where until_file = $1",
-            [file_id],
+            f"select cast(coalesce(sum({set_size('tokens')}), 0) as bigint) as n"
+            f" from {self.tables['received_memberships']} where {condition}"
         )
         return int(row["n"])
 
     def stage(self) -> None:
-        """An empty table of this connection's for what a full says; a row without a token: a user who has none."""
+        """An empty table of this connection's for what a full says; '' as tokens: a user who has none."""
         self.warehouse.execute(f"drop table if exists {STAGED}")
         self.warehouse.execute(
             f"create temporary table {STAGED}"
-            " (user_id text, token text, is_trait boolean, since timestamp with time zone)"
+            " (user_id text, tokens text, is_trait boolean, since timestamp with time zone)"
         )
 
-    def apply_full(self, file: ReceivedFile) -> None:
-        """Let the staged users have what is staged of them, and nothing else."""
+    def apply_full(self, file: ReceivedFile, *, is_once: bool) -> None:
+        """Let the staged users have what is staged of them, and nothing else.
+
+        `is_once`: a user has one staged row; else a row is staged for each token, and some perhaps twice.
+        """
+        for part in self.warehouse.parts_of(file.users):
+            self._apply_full(file, part, is_once=is_once)
+        self.warehouse.execute(f"analyze {self.tables['received_memberships']}")
+
+    def _apply_full(self, file: ReceivedFile, part: str, *, is_once: bool) -> None:
         memberships = self.tables["received_memberships"]
-        same = f"staged.user_id = {memberships}.user_id and staged.token = {memberships}.token"
-        same += f" and staged.is_trait = {memberships}.is_trait"
-        self.warehouse.execute(
-            f"update {memberships} set until_file = {file.file_id}"
-            f" where until_file is null and last_file in {self._files_before()}"
-            f" and exists (select 1 from {STAGED} as listed where listed.user_id = {memberships}.user_id)"
-            f" and not exists (select 1 from {STAGED} as staged where {same})",
-            [self.outbound, file.made_at],
+        listed = f"select user_id from {STAGED} where {part}"
+        said = of_users = (
+            f"select user_id, tokens, is_trait, since from {STAGED} where {part} and tokens <> ''"
         )
-        self.warehouse.execute(
-            f"update {memberships} set last_file = {file.file_id}"
-            f" where until_file is null and last_file in {self._files_before()}"
-            f" and exists (select 1 from {STAGED} as staged where {same})",
-            [self.outbound, file.made_at],
-        )
-        said = (
-            f"select user_id, token, is_trait, max(since) as since from {STAGED} where token is not null"
-            " group by user_id, token, is_trait"
-        )
-        # asked for by what is said: to keep all that is there would take much memory
-        there = (
-            f"select there.user_id, there.token, there.is_trait from {memberships} as there"
-            f" inner join ({said}) as said on {_SAME}"
-            f" where there.until_file is null and there.since_file in {self._own_files}"
-        )
-        self._insert(file, said, there)
-        self.warehouse.execute(f"analyze {memberships}")
+        if not is_once:
+            self._make(
+                SAID,
+                f"select user_id, {_joined('tokens')} as tokens, is_trait, since"
+                f" from (select user_id, tokens, is_trait, max(since) as since from ({said}) as each"
+                " group by user_id, tokens, is_trait) as each group by user_id, is_trait, since",
+            )
+            self.warehouse.execute(f"analyze {SAID}")
+            said = f"select * from {SAID}"
+            of_users = f"select user_id, {_joined('tokens')} as tokens, is_trait from {SAID} group by user_id, is_trait"
+        before = self._file_ids("made_at <= $2 and file_id <> $3", file.made_at, file.file_id)
+        if before != NO_FILES:
+            # most users have what they had, and no set need be looked into
+            self.warehouse.execute(
+                f"update {memberships} set last_file = {file.file_id} from ({of_users}) as said"
+                f" where until_file is null and last_file in ({before}) and {memberships}.user_id = said.user_id"
+                f" and {memberships}.is_trait = said.is_trait and {memberships}.tokens = said.tokens"
+            )
+            removed = self.warehouse.difference("there.tokens", "coalesce(said.tokens, '')")
+            self._find(
+                f"select there.*, true as is_older, there.tokens as members, {removed} as removed"
+                f" from {self._now(f'last_file in ({before})', listed)} as there left join ({of_users}) as said"
+                f" on {_OF_ONE}"
+            )
+            self._split(file)
+        self._begin(file, said, f"select * from {self._now(self._is_own(), listed)} as there", part)
 
-    def apply_statements(self, file: ReceivedFile) -> None:
-        """Let users be in and out of what an iter says, where no later one says otherwise."""
-        memberships, statements = self.tables["received_memberships"], self.tables["received_statements"]
-        said = (
-            "select user_id, token, is_trait, max(since) as since, min(case when is_member then 1 else 0 end) as is_in"
-            f" from {statements} where file_id = {file.file_id} group by user_id, token, is_trait"
+    def apply_statements(self, file: ReceivedFile, *, is_once: bool) -> None:
+        """Let users be in and out of what an iter says, where no later one says otherwise. `is_once`: as apply_full."""
+        for part in self.warehouse.parts_of(file.users):
+            self._apply_statements(file, part, is_once=is_once)
+
+    def _apply_statements(self, file: ReceivedFile, part: str, *, is_once: bool) -> None:
+        of_file = f"{self.tables['received_statements']} where file_id = {file.file_id} and {part}"
+        if is_once:
+            each = f"select user_id, tokens, is_trait, since, is_member from {of_file}"
+        else:
+            # who is said to be in and out is out
+            self._make(
+                SAID,
+                "select user_id, tokens, is_trait, max(since) as since, count(case when not is_member then 1 end) = 0"
+                f" as is_member from {of_file} group by user_id, tokens, is_trait",
+            )
+            self.warehouse.execute(f"analyze {SAID}")
+            each = f"select * from {SAID}"
+        of_users = (
+            f"select user_id, is_trait, coalesce({_joined('case when is_member then tokens end')}, '') as members,"
+            f" coalesce({_joined('case when not is_member then tokens end')}, '') as removed from ({each}) as each"
+            " group by user_id, is_trait"
         )
         before = self._file_ids("made_at <= $2", file.made_at)
-        # What there is of it, by one reading of the largest table: it is asked for the few users first, by the one key
-        # that tells most; `offset 0` keeps PostgreSQL from doing all at once. In a statement without parameters
-        # PostgreSQL shares the reading among processes.
-        of_users = (
-            f"select {self.warehouse.row_id} as place, user_id, token, is_trait, last_file from {memberships}"
-            f" where until_file is null and since_file in ({self._file_ids()})"
-            f" and user_id in (select said.user_id from {statements} as said where said.file_id = {file.file_id})"
-            " offset 0"
+        self._find(
+            f"select there.*, there.last_file in ({before}) as is_older, said.members, said.removed"
+            f" from {self._now(self._is_own(), f'select user_id from {of_file}')} as there"
+            f" inner join ({of_users}) as said on {_OF_ONE}"
         )
-        self.warehouse.execute(f"drop table if exists {FOUND}")
-        self.warehouse.execute(
-            f"create temporary table {FOUND} as"
-            f" select there.place, there.last_file in ({before}) as is_older, said.is_in, said.user_id, said.token,"
-            f" said.is_trait from ({of_users}) as there inner join ({said}) as said on {_SAME}"
-        )
-        self.warehouse.execute(f"analyze {FOUND}")
-        self.warehouse.execute(
-            f"update {memberships} set"
-            f" until_file = case when found.is_in = 0 then {file.file_id} end,"
-            f" last_file = case when found.is_in = 1 then {file.file_id} else last_file end"
-            f" from {FOUND} as found"
-            f" where {memberships}.{self.warehouse.row_id} = found.place and found.is_older"
-        )
-        self._insert(
-            file,
-            f"select user_id, token, is_trait, since from ({said}) as said where is_in = 1",
-            f"select user_id, token, is_trait from {FOUND}",
-        )
+        self._split(file)
+        said = f"select user_id, tokens, is_trait, since from ({each}) as each where is_member"
+        if not is_once:
+            said = (
+                f"select user_id, {_joined('tokens')} as tokens, is_trait, since from ({said}) as each"
+                " group by user_id, is_trait, since"
+            )
+        self._begin(file, said, f"select * from {FOUND}", part)
 
     def count_absent(self, batch: ReceivedBatch) -> int:
         """How many memberships there are of users whom a whole full does not list."""
         others = self._files_of_others(batch)
         if others == NO_FILES:  # only it has said anything yet: no row need be read
             return 0
-        [row] = self.warehouse.rows(
-            f"select count(*) as n from {self.tables['received_memberships']}"
-            f" where until_file is null and last_file in ({others})"
-        )
-        return int(row["n"])
+        return self._count(f"until_file is null and last_file in ({others})")
 
     def end_absent(self, batch: ReceivedBatch, file_id: int) -> None:
         """End those."""
@@ -267,16 +286,84 @@ class Ledger:
             [self.outbound, before],
         )
 
-    def _insert(self, file: ReceivedFile, said: str, there: str) -> None:
+    def _make(self, table: str, query: str) -> None:
+        """A table of this connection's, anew."""
+        self.warehouse.execute(f"drop table if exists {table}")
+        self.warehouse.execute(f"create temporary table {table} as {query}")
+
+    def _is_own(self) -> str:
+        """Of this destination alone; a user may have the same token from another."""
+        return f"since_file in ({self._file_ids()})"
+
+    def _now(self, condition: str, users: str) -> str:
+        """What some users have now, from one reading of the largest table.
+
+        It is asked for the users first, by the one key that tells most; `offset 0` keeps PostgreSQL from doing all at
+        once. In a statement without parameters PostgreSQL shares the reading among processes.
+        """
+        return (
+            f"(select {self.warehouse.row_id} as place, * from {self.tables['received_memberships']}"
+            f" where until_file is null and {condition} and user_id in ({users}) offset 0)"
+        )
+
+    def _find(self, there: str) -> None:
+        """FOUND: rows `there`, with the parts of their sets: of which a file says nothing, that stay, that went.
+
+        It says that `members` stay, if they are there, and that `removed` went.
+        """
+        self._make(
+            FOUND,
+            "select place, is_older, user_id, tokens, is_trait, since, since_file, last_file, rest,"
+            f" {self._taken('stays', 'members', 'rest')} as kept, {self._taken('tokens', 'removed', 'stays')} as gone"
+            f" from (select *, {self.warehouse.difference('stays', 'members')} as rest"
+            f" from (select *, {self.warehouse.difference('tokens', 'removed')} as stays from ({there}) as there"
+            " offset 0) as there offset 0) as there",
+        )
+
+    def _taken(self, tokens: str, others: str, left: str) -> str:
+        """SQL: which of the others a set held, of which those are left that it did not take."""
+        return (
+            f"case when {left} = {tokens} then '' when position({SQL_SEPARATOR} in {others}) = 0 then {others}"
+            f" else {self.warehouse.difference(tokens, left)} end"
+        )
+
+    def _split(self, file: ReceivedFile) -> None:
+        """Let the rows found be as many rows as their sets have parts, with what the file says of each."""
+        memberships, this = self.tables["received_memberships"], file.file_id
+        changed = "is_older and (kept <> '' or gone <> '')"
+        parts = " union all ".join(
+            f"select user_id, {part}, is_trait, since, since_file, {last_file}, {until_file} from {FOUND}"
+            f" where {changed} and {part} <> ''"
+            for part, last_file, until_file in (
+                ("rest", "last_file", "cast(null as integer)"),
+                ("kept", this, "null"),
+                ("gone", "last_file", this),
+            )
+        )
+        self.warehouse.execute(
+            f"insert into {memberships} (user_id, tokens, is_trait, since, since_file, last_file, until_file) {parts}"
+        )
+        self.warehouse.execute(
+            f"delete from {memberships} where {self.warehouse.is_among(f'select place from {FOUND} where {changed}')}"
+        )
+
+    def _begin(self, file: ReceivedFile, said: str, there: str, part: str) -> None:
         """Begin memberships of what is said, but of those that are there, and of what a later file has said."""
+        later = self._file_ids("made_at > $2 and status = 'applied'", file.made_at)
+        had = (
+            f"select user_id, is_trait, {_joined('tokens')} as tokens from (select user_id, is_trait, tokens"
+            f" from ({there}) as there union all select user_id, is_trait, tokens"
+            f" from {self.tables['received_statements']} where file_id in ({later}) and {part}) as each"
+            " group by user_id, is_trait"
+        )
         self.warehouse.execute(
             f"insert into {self.tables['received_memberships']}"
-            " (user_id, token, is_trait, since, since_file, last_file)"
-            f" select said.user_id, said.token, said.is_trait, said.since, {file.file_id}, {file.file_id}"
-            f" from ({said}) as said left join ({there}) as there on {_SAME} where there.user_id is null"
-            f" and not exists (select 1 from {self.tables['received_statements']} as there where {_SAME}"
-            f" and there.file_id in {self._files_after()})",
-            [self.outbound, file.made_at],
+            " (user_id, tokens, is_trait, since, since_file, last_file)"
+            f" select user_id, tokens, is_trait, since, {file.file_id}, {file.file_id}"
+            " from (select said.user_id, said.is_trait, said.since, case when there.tokens is null then said.tokens"
+            f" when there.tokens = said.tokens then '' else {self.warehouse.difference('said.tokens', 'there.tokens')}"
+            f" end as tokens from ({said}) as said left join ({had}) as there on {_OF_ONE} offset 0) as fresh"
+            " where tokens <> ''"
         )
 
     def _file_ids(self, condition: str = "true", *parameters: object) -> str:
@@ -289,9 +376,3 @@ class Ledger:
 
     def _files_before(self) -> str:
         return f"(select file_id from {self.tables['received_files']} where outbound = $1 and made_at <= $2)"
-
-    def _files_after(self) -> str:
-        return (
-            f"(select file_id from {self.tables['received_files']}"
-            " where outbound = $1 and made_at > $2 and status = 'applied')"
-        )

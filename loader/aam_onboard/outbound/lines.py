@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aam_onboard.outbound.unpack import LONGEST_LINE, NO_COLUMN, NO_NULL
+from aam_onboard.warehouse import SQL_SEPARATOR
 
 if TYPE_CHECKING:
     from aam_onboard.config import Outbound
@@ -53,9 +54,12 @@ def parsed_lines(pieces: Sequence[Path], settings: Outbound, id_type: IdType | N
         valid = f"regexp_full_match(user_id, {_literal(id_type.pattern)})"
     members, removed = (_tokens(name, settings) for name in ("members", "removed"))
     has_empty = f"({_has_empty('members', settings)} or {_has_empty('removed', settings)})"
+    has_control = f"({_has_control('members', settings)} or {_has_control('removed', settings)})"
     has_removed = _has_any("removed", settings)
     # nearly all lines are sound, and one question tells so
-    sound = f"fault is null and user_id <> '' and {valid} and not {has_empty} and not {has_removed}"
+    sound = (
+        f"fault is null and user_id <> '' and {valid} and not ({has_empty} or {has_control} or {has_removed})"
+    )
     return f"""
         select
             line,
@@ -68,6 +72,7 @@ def parsed_lines(pieces: Sequence[Path], settings: Outbound, id_type: IdType | N
                 when user_id is null or user_id = '' then 'empty_id'
                 when not {valid} then 'invalid_id'
                 when {has_empty} then 'empty_token'
+                when {has_control} then 'control_character'
                 when {has_removed} and list_has_any({members}, {removed}) then 'added_and_removed'
             end as reason
         from ({fields}) as fields
@@ -103,13 +108,33 @@ def each_member(parsed: str, name: str, settings: Outbound, *, sound: bool, once
 
     `sound`: no line has a reason; `once`: no list names a token twice. So that none need be looked for.
     """
-    those = "true" if sound else "reason is null"
-    lists = f"(select * from ({listed_lines(parsed, settings)}) as listed where {those}) as lists"
+    lists = f"(select * from ({listed_lines(parsed, settings)}) as listed where {_those(sound)}) as lists"
     if settings.kind == "items":
         each = f"(select user_id, unnest({name}) as item from {lists}) as items"
         return f"select user_id, item.token, item.is_trait, item.since from {each}"
     list_ = name if once else f"list_distinct({name})"
     return f"select user_id, unnest({list_}) as token, {_is_trait(settings)} as is_trait from {lists}"
+
+
+def member_sets(parsed: str, name: str, settings: Outbound, *, sound: bool, once: bool, some: bool) -> str:
+    """A query of `user_id, tokens, is_trait`, a row a line: what `members` or `removed` holds, or ''. Not of items.
+
+    `some`: without lines that hold nothing; `sound`, `once`: as each_member has them. Lists would take most of the
+    time, so there are none where that can be.
+    """
+    if once and settings.kind != "json_lines":
+        tokens = f"replace({name}, {_literal(_between(settings))}, {SQL_SEPARATOR})"
+    else:
+        tokens = f"coalesce(array_to_string(list_distinct({_list(name, settings)}), {SQL_SEPARATOR}), '')"
+    has_some = _has_any(name, settings) if some else "true"
+    return (
+        f"select user_id, {tokens} as tokens, {_is_trait(settings)} as is_trait from ({parsed}) as parsed"
+        f" where {_those(sound)} and {has_some}"
+    )
+
+
+def _those(sound: bool) -> str:
+    return "true" if sound else "reason is null"
 
 
 def _list(name: str, settings: Outbound) -> str:
@@ -137,6 +162,13 @@ def _has_empty(name: str, settings: Outbound) -> str:
         f"(contains({name}, {_literal(between * 2)}) or starts_with({name}, {_literal(between)})"
         f" or ends_with({name}, {_literal(between)}))"
     )
+
+
+def _has_control(name: str, settings: Outbound) -> str:
+    """Whether a token holds what no table takes, or what stands between tokens; in JSON it may stand there, escaped."""
+    if settings.kind != "json_lines":
+        return "false"
+    return f"len(list_filter({name}, lambda x: regexp_matches(x, '[\\x00-\\x1f\\x7f]'))) > 0"
 
 
 def _between(settings: Outbound) -> str:

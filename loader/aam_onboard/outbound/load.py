@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aam_onboard.config import Outbound, Project
 from aam_onboard.errors import GuardError
 from aam_onboard.outbound.ledger import STAGED, Ledger, ReceivedFile
-from aam_onboard.outbound.lines import SAYS, each_member, listed_lines, names_twice, parsed_lines
+from aam_onboard.outbound.lines import SAYS, each_member, listed_lines, member_sets, names_twice, parsed_lines
 from aam_onboard.outbound.unpack import Text
 from aam_onboard.warehouse.duckdb import reader
 
@@ -41,9 +41,19 @@ class Examined:
     rejected: int
     reasons: dict[str, int]
 
+    @property
+    def is_once(self) -> bool:
+        """Whether a line says all of its user, as one set."""
+        return self.users_once and self.settings.kind != "items"
+
     def members(self, name: str) -> str:
-        """The query of one of the two lists."""
+        """The query of one of the two lists, a row a token."""
         return each_member(self.parsed, name, self.settings, sound=self.rejected == 0, once=self.tokens_once)
+
+    def sets(self, name: str, *, some: bool = True) -> str:
+        """The query of one of the two lists, a row a user, where `is_once`; `some`: without those who have none."""
+        sound = self.rejected == 0
+        return member_sets(self.parsed, name, self.settings, sound=sound, once=self.tokens_once, some=some)
 
 
 class Examiner:
@@ -162,33 +172,41 @@ def load(
             return
         if file.mode == "iter":
             _load_iter(ledger, file, examined)
-        elif is_first and examined.users_once and examined.settings.kind != "items":
+        elif is_first and examined.is_once:
             warehouse.load(
                 ledger.place("received_memberships"),
                 f"select {file.file_id}::integer as since_file, {file.file_id}::integer as last_file, *"
-                f" from ({examined.members('members')}) as members",
+                f" from ({examined.sets('members')}) as sets",
             )
         else:
             ledger.stage()
-            warehouse.load((STAGED,), examined.members("members"))
-            warehouse.load(
-                (STAGED,),
-                "select user_id, null::varchar as token, null::boolean as is_trait, null::timestamptz as since"
-                f" from ({examined.parsed}) as parsed where reason is null",
-            )
-            ledger.apply_full(file)
+            if examined.is_once:
+                warehouse.load((STAGED,), examined.sets("members", some=False))
+            else:
+                warehouse.load((STAGED,), _said(examined, "members"))
+                warehouse.load(
+                    (STAGED,),
+                    f"select user_id, '' as tokens from ({examined.parsed}) as parsed where reason is null",
+                )
+            ledger.apply_full(file, is_once=examined.is_once)
             if not force:
                 guard_shrink(file, examined.settings, ledger.ended_by(file.file_id), before)
 
 
 def _load_iter(ledger: Ledger, file: ReceivedFile, examined: Examined) -> None:
-    for name, is_member in (("members", "true"), ("removed", "false")):
-        ledger.warehouse.load(
-            ledger.place("received_statements"),
-            f"select {file.file_id}::integer as file_id, *, {is_member} as is_member"
-            f" from ({examined.members(name)}) as said",
-        )
-    ledger.apply_statements(file)
+    lists = " union all ".join(
+        f"select {file.file_id}::integer as file_id, *, {is_member} as is_member from ({said}) as said"
+        for said, is_member in ((_said(examined, "members"), "true"), (_said(examined, "removed"), "false"))
+    )
+    ledger.warehouse.load(ledger.place("received_statements"), lists)
+    ledger.apply_statements(file, is_once=examined.is_once)
+
+
+def _said(examined: Examined, name: str) -> str:
+    """The query of one of the two lists: a row a user, or a token, which is a set, too."""
+    if examined.is_once:
+        return examined.sets(name)
+    return f"select * rename (token as tokens) from ({examined.members(name)}) as members"
 
 
 def _keep_rejected(ledger: Ledger, file: ReceivedFile, examined: Examined, text: Text) -> None:

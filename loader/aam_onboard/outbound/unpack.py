@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol
 from aam_onboard.errors import AamError, DeliveryError
 from aam_onboard.outbound.control import ControlledFile
 from aam_onboard.outbound.names import OutboundName
+from aam_onboard.warehouse import SEPARATOR
 
 # Of text: a piece is read while the next one is unpacked.
 PIECE_BYTES = 1 << 26
@@ -23,7 +24,7 @@ _GZIP = b"\x1f\x8b"
 LONGEST_LINE = 8_000_000
 # Stand in no line that is read, so that DuckDB takes each for one column, and none for nothing.
 NO_COLUMN, NO_NULL = "\x02", "\x03"
-_STRANGE = (b"\0", NO_COLUMN.encode(), NO_NULL.encode())
+_STRANGE = (b"\0", NO_COLUMN.encode(), NO_NULL.encode(), SEPARATOR.encode())
 
 
 class _Digest(Protocol):

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from aam_onboard.executors import Check
     from aam_onboard.files import Part
 
+# Between the texts of a set, as the macro separator() has it; and in SQL.
+SEPARATOR = "\x1f"
+SQL_SEPARATOR = "chr(31)"
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -59,6 +63,20 @@ class Warehouse(Protocol):
         `table`: schema and name, or the name alone of a temporary one. The query names the columns that it fills. It is
         part of the transaction that is open, and the planner knows of it.
         """
+
+    def difference(self, texts: str, others: str) -> str:
+        """SQL: the set of the texts in one set that another one does not hold; '' for none.
+
+        A set is a text with SEPARATOR between, each once; `others` may hold some twice, or be ''.
+        """
+
+    def is_among(self, places: str) -> str:
+        """SQL: whether a row of a table is one of those that a query knows by their row_id."""
+        return f"{self.row_id} in ({places})"
+
+    def parts_of(self, users: int) -> list[str]:
+        """SQL conditions on `user_id` that part so many users: of those of one, all sets may be gathered in memory."""
+        return ["true"]
 
     def hold(self, tables: Sequence[str]) -> None:
         """Within a transaction: nobody else changes rows of these tables until its end.

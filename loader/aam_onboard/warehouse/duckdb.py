@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam_onboard.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
-from aam_onboard.warehouse import Warehouse, quoted
+from aam_onboard.warehouse import SQL_SEPARATOR, Warehouse, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,14 +27,17 @@ if TYPE_CHECKING:
 
     from aam_onboard.config import DuckDBSettings
 
-# What `settings: {memory_limit: …}` of the profile goes before. Enough for the longest lines; see _let_go, too.
-MEMORY_LIMIT = "1GB"
+# What `settings: {memory_limit: …}` of the profile goes before. Enough for the longest lines, and with Python and what
+# DuckDB does not count less than a gigabyte; see _let_go, too.
+MEMORY_LIMIT = "800MB"
 # Of a record batch: large enough for C to do the work, small enough that memory stays flat. DuckDB counts in vectors.
 BATCH_BYTES = 1_500_000
 VECTOR_ROWS = 2048
 MOST_BATCH_ROWS = 20_480
 # How much of a file an export may have read before it lets go of that again, and what it may keep.
 KEEP_BYTES = 12_000_000
+# Users whose sets are gathered at once: some 200 bytes each.
+MOST_GATHERED = 1_000_000
 # How long a run waits for those who only look: `aam plan` and `aam status`.
 WAIT_SECONDS = 60
 
@@ -136,6 +139,18 @@ class DuckDBWarehouse(Warehouse):
     def load(self, table: Sequence[str], query: str) -> None:
         """See Warehouse."""
         self.execute(f"insert into {quoted(*table)} by name {query}")
+
+    def difference(self, texts: str, others: str) -> str:
+        """See Warehouse."""
+        return (
+            f"coalesce(array_to_string(list_filter(string_split({texts}, {SQL_SEPARATOR}), lambda x:"
+            f" not list_contains(string_split({others}, {SQL_SEPARATOR}), x)), {SQL_SEPARATOR}), '')"
+        )
+
+    def parts_of(self, users: int) -> list[str]:
+        """See Warehouse: what an aggregate gathers of texts does not go to disk where memory ends."""
+        count = users // MOST_GATHERED + 1
+        return [f"hash(user_id) % {count} = {part}" for part in range(count)] if count > 1 else ["true"]
 
     def has_table(self, schema: str, table: str) -> bool:
         """See Warehouse; DuckDB minds no letter case."""

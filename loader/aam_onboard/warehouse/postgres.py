@@ -21,7 +21,7 @@ from aam_onboard.errors import (
     MissingTableError,
     without_values,
 )
-from aam_onboard.warehouse import Warehouse, quoted
+from aam_onboard.warehouse import SQL_SEPARATOR, Warehouse, quoted
 from aam_onboard.warehouse.duckdb import reader
 
 if TYPE_CHECKING:
@@ -126,6 +126,23 @@ class PostgresWarehouse(Warehouse):
                 cursor.adbc_ingest(table[-1], batches, mode="append", **more)
         # in its own time PostgreSQL does so a minute later, and until then takes the table for an empty one
         self.execute(f"analyze {quoted(*table)}")
+
+    def difference(self, texts: str, others: str) -> str:
+        """See Warehouse."""
+        one, many = (
+            f"string_to_array({texts}, {SQL_SEPARATOR})",
+            f"string_to_array({others}, {SQL_SEPARATOR})",
+        )
+        without_many = f"select x from unnest({one}) as x where x <> all ({many})"
+        # most often it is one text, which takes a fifth of the time
+        return (
+            f"array_to_string(case when position({SQL_SEPARATOR} in {others}) = 0 then array_remove({one}, {others})"
+            f" else array({without_many}) end, {SQL_SEPARATOR})"
+        )
+
+    def is_among(self, places: str) -> str:
+        """See Warehouse: each row is fetched from its place; for a join, all rows of the table would be read."""
+        return f"ctid = any (array({places}))"
 
     def hold(self, tables: Sequence[str]) -> None:
         """See Warehouse. After a large build PostgreSQL tidies the tables up; it gives way to us within a second."""

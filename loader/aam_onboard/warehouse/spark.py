@@ -55,6 +55,9 @@ class _Written:
     content: str | None
 
 
+_NO_RECEIVING = "aam receive does not run on Spark yet: receive into a target of DuckDB or PostgreSQL"
+
+
 class SparkWarehouse(Warehouse):
     """A Spark session."""
 
@@ -147,9 +150,11 @@ class SparkWarehouse(Warehouse):
 
     def load(self, table: Sequence[str], query: str) -> None:
         """See Warehouse."""
-        raise ConfigError(
-            "aam receive does not run on Spark yet: receive into a target of DuckDB or PostgreSQL"
-        )
+        raise ConfigError(_NO_RECEIVING)
+
+    def difference(self, texts: str, others: str) -> str:
+        """See Warehouse."""
+        raise ConfigError(_NO_RECEIVING)
 
     def hold(self, tables: Sequence[str]) -> None:
         """See Warehouse: who runs aam has the lock; a dbt of one's own beside it is not seen."""
