@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timezone
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -139,6 +141,25 @@ class Warehouse(Protocol):
 
     def close(self) -> None:
         """Let go of the warehouse."""
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """A small result as dicts, its times in UTC.
+
+    For a time with a zone pyarrow itself would import pandas, where that is installed: a fifth of a second.
+    """
+    import pyarrow as pa
+
+    zoned = [pa.types.is_timestamp(one.type) and one.type.tz is not None for one in table.schema]
+    columns = [
+        column.cast(pa.int64()).cast(pa.timestamp(column.type.unit)) if is_zoned else column
+        for column, is_zoned in zip(table.columns, zoned, strict=True)
+    ]
+    rows: list[dict[str, Any]] = pa.table(columns, names=table.column_names).to_pylist()
+    for name in compress(table.column_names, zoned):
+        for row in rows:
+            row[name] = row[name] and row[name].replace(tzinfo=timezone.utc)
+    return rows
 
 
 def quoted(*names: str) -> str:

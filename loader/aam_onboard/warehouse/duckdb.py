@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aam_onboard.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
-from aam_onboard.warehouse import SQL_SEPARATOR, Warehouse, quoted
+from aam_onboard.warehouse import SQL_SEPARATOR, Warehouse, quoted, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,8 +115,7 @@ class DuckDBWarehouse(Warehouse):
         """See Warehouse."""
         with self._clear_errors():
             table = self._connection.sql(sql, params=list(parameters)).to_arrow_table()
-        rows: list[dict[str, Any]] = table.to_pylist()
-        return rows
+        return rows_of(table)
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         """See Warehouse."""

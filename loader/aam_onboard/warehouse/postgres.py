@@ -21,7 +21,7 @@ from aam_onboard.errors import (
     MissingTableError,
     without_values,
 )
-from aam_onboard.warehouse import SQL_SEPARATOR, Warehouse, quoted
+from aam_onboard.warehouse import SQL_SEPARATOR, Warehouse, quoted, rows_of
 from aam_onboard.warehouse.duckdb import reader
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ class PostgresWarehouse(Warehouse):
         """See Warehouse."""
         with self._clear_errors(), closing(self._connection.cursor()) as cursor:
             cursor.execute(sql, _bound(parameters))
-            rows: list[dict[str, Any]] = cursor.fetch_arrow_table().to_pylist()
-        return rows
+            return rows_of(cursor.fetch_arrow_table())
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         """See Warehouse."""

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from aam_onboard.errors import ConfigError, DeliveryError
 from aam_onboard.executors import clear_errors, each, export, first_line
-from aam_onboard.warehouse import Warehouse
+from aam_onboard.warehouse import Warehouse, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,8 +79,7 @@ class SparkWarehouse(Warehouse):
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
         with clear_errors():
-            rows: list[dict[str, Any]] = self._session.sql(sql).toArrow().to_pylist()
-        return rows
+            return rows_of(self._session.sql(sql).toArrow())
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> None:
         """See Warehouse. What changes a row of a table is a change of the state: there is no other to change."""
