@@ -373,6 +373,21 @@ def test_the_many_files_of_the_state_become_one(project: Workspace) -> None:
     assert (project.state(), project.sql(deliveries)) == (state, told)
 
 
+def test_a_state_of_an_earlier_version_is_brought_up_to_date(project: Workspace) -> None:
+    state = project.state()
+    columns = "change, place, name, row_id, gone, content, generation"
+    project.sql(
+        f"insert into aam_state.state_log ({columns}) select unix_micros(current_timestamp()), 0, name, row_id, false,"
+        " regexp_replace(content, '\"version\":[0-9]+', '\"version\":2'), generation from aam_state.state_log"
+        " where name = 'state_versions'"
+    )
+    assert "of an earlier version" in project.refused(2, "status")
+    dbt = [sys.executable, "-m", "dbt.cli.main", "run", "--select", "state_versions", "--target", "spark"]
+    subprocess.run(dbt, cwd=project.root, env=project.env(), check=True)
+    project.ok("status")
+    assert project.state() == state
+
+
 def test_what_spark_can_not_do_is_said_in_one_line(project: Workspace) -> None:
     before = project.state()
     user_id = min(before["crm_traits"])[0]
