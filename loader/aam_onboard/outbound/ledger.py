@@ -30,6 +30,7 @@ TABLES = (
 STAGED = "aam_staged"
 SAID = "aam_said"
 FOUND = "aam_found"
+DIFFERING = "aam_differing"
 NO_FILES = "null"  # a list in SQL in which nothing is
 _OF_ONE = "there.user_id = said.user_id and there.is_trait = said.is_trait"
 
@@ -185,7 +186,7 @@ class Ledger:
 
         `is_once`: a user has one staged row; else a row is staged for each token, and some perhaps twice.
         """
-        for part in self.warehouse.parts_of(file.users):
+        for part in self.warehouse.parts_of(file.users if is_once else file.memberships):
             self._apply_full(file, part, is_once=is_once)
         self.warehouse.execute(f"analyze {self.tables['received_memberships']}")
 
@@ -202,29 +203,42 @@ class Ledger:
                 f" from (select user_id, tokens, is_trait, max(since) as since from ({said}) as each"
                 " group by user_id, tokens, is_trait) as each group by user_id, is_trait, since",
             )
-            self.warehouse.execute(f"analyze {SAID}")
             said = f"select * from {SAID}"
             of_users = f"select user_id, {_joined('tokens')} as tokens, is_trait from {SAID} group by user_id, is_trait"
         before = self._file_ids("made_at <= $2 and file_id <> $3", file.made_at, file.file_id)
+        same = (
+            f"{memberships}.user_id = said.user_id and {memberships}.is_trait = said.is_trait"
+            f" and {memberships}.tokens = said.tokens and {memberships}.until_file is null"
+        )
         if before != NO_FILES:
             # most users have what they had, and no set need be looked into
             self.warehouse.execute(
                 f"update {memberships} set last_file = {file.file_id} from ({of_users}) as said"
-                f" where until_file is null and last_file in ({before}) and {memberships}.user_id = said.user_id"
-                f" and {memberships}.is_trait = said.is_trait and {memberships}.tokens = said.tokens"
+                f" where {same} and last_file in ({before})"
+            )
+            self._make(
+                DIFFERING,
+                f"select {self.warehouse.row_id} as place, * from {memberships}"
+                f" where until_file is null and last_file in ({before}) and {part}",
             )
             removed = self.warehouse.difference("there.tokens", "coalesce(said.tokens, '')")
             self._find(
                 f"select there.*, true as is_older, there.tokens as members, {removed} as removed"
-                f" from {self._now(f'last_file in ({before})', listed)} as there left join ({of_users}) as said"
-                f" on {_OF_ONE}"
+                f" from (select * from {DIFFERING} where user_id in ({listed})) as there"
+                f" left join ({of_users}) as said on {_OF_ONE}"
             )
             self._split(file)
-        self._begin(file, said, f"select * from {self._now(self._is_own(), listed)} as there", part)
+        self._make(
+            DIFFERING,
+            f"select * from ({said}) as said where not exists (select 1 from {memberships} where {same}"
+            f" and {self._is_own()})",
+        )
+        differing = f"select user_id from {DIFFERING}"
+        self._begin(file, f"select * from {DIFFERING}", self._now(differing), part)
 
     def apply_statements(self, file: ReceivedFile, *, is_once: bool) -> None:
         """Let users be in and out of what an iter says, where no later one says otherwise. `is_once`: as apply_full."""
-        for part in self.warehouse.parts_of(file.users):
+        for part in self.warehouse.parts_of(file.users if is_once else file.memberships + file.removals):
             self._apply_statements(file, part, is_once=is_once)
 
     def _apply_statements(self, file: ReceivedFile, part: str, *, is_once: bool) -> None:
@@ -238,7 +252,6 @@ class Ledger:
                 "select user_id, tokens, is_trait, max(since) as since, count(case when not is_member then 1 end) = 0"
                 f" as is_member from {of_file} group by user_id, tokens, is_trait",
             )
-            self.warehouse.execute(f"analyze {SAID}")
             each = f"select * from {SAID}"
         of_users = (
             f"select user_id, is_trait, coalesce({_joined('case when is_member then tokens end')}, '') as members,"
@@ -248,7 +261,7 @@ class Ledger:
         before = self._file_ids("made_at <= $2", file.made_at)
         self._find(
             f"select there.*, there.last_file in ({before}) as is_older, said.members, said.removed"
-            f" from {self._now(self._is_own(), f'select user_id from {of_file}')} as there"
+            f" from ({self._now(f'select user_id from {of_file}')}) as there"
             f" inner join ({of_users}) as said on {_OF_ONE}"
         )
         self._split(file)
@@ -290,20 +303,21 @@ class Ledger:
         """A table of this connection's, anew."""
         self.warehouse.execute(f"drop table if exists {table}")
         self.warehouse.execute(f"create temporary table {table} as {query}")
+        self.warehouse.execute(f"analyze {table}")
 
     def _is_own(self) -> str:
         """Of this destination alone; a user may have the same token from another."""
         return f"since_file in ({self._file_ids()})"
 
-    def _now(self, condition: str, users: str) -> str:
+    def _now(self, users: str) -> str:
         """What some users have now, from one reading of the largest table.
 
         It is asked for the users first, by the one key that tells most; `offset 0` keeps PostgreSQL from doing all at
         once. In a statement without parameters PostgreSQL shares the reading among processes.
         """
         return (
-            f"(select {self.warehouse.row_id} as place, * from {self.tables['received_memberships']}"
-            f" where until_file is null and {condition} and user_id in ({users}) offset 0)"
+            f"select {self.warehouse.row_id} as place, * from {self.tables['received_memberships']}"
+            f" where until_file is null and {self._is_own()} and user_id in ({users}) offset 0"
         )
 
     def _find(self, there: str) -> None:

@@ -76,8 +76,8 @@ class Warehouse(Protocol):
         """SQL: whether a row of a table is one of those that a query knows by their row_id."""
         return f"{self.row_id} in ({places})"
 
-    def parts_of(self, users: int) -> list[str]:
-        """SQL conditions on `user_id` that part so many users: of those of one, all sets may be gathered in memory."""
+    def parts_of(self, rows: int) -> list[str]:
+        """SQL conditions on `user_id` that part the users of so many rows: those of one may be gathered in memory."""
         return ["true"]
 
     def hold(self, tables: Sequence[str]) -> None:

@@ -36,8 +36,8 @@ VECTOR_ROWS = 2048
 MOST_BATCH_ROWS = 20_480
 # How much of a file an export may have read before it lets go of that again, and what it may keep.
 KEEP_BYTES = 12_000_000
-# Users whose sets are gathered at once: some 200 bytes each.
-MOST_GATHERED = 1_000_000
+# Rows of sets that are gathered at once: some 250 bytes each.
+MOST_GATHERED = 1_500_000
 # How long a run waits for those who only look: `aam plan` and `aam status`.
 WAIT_SECONDS = 60
 
@@ -146,9 +146,9 @@ class DuckDBWarehouse(Warehouse):
             f" not list_contains(string_split({others}, {SQL_SEPARATOR}), x)), {SQL_SEPARATOR}), '')"
         )
 
-    def parts_of(self, users: int) -> list[str]:
+    def parts_of(self, rows: int) -> list[str]:
         """See Warehouse: what an aggregate gathers of texts does not go to disk where memory ends."""
-        count = users // MOST_GATHERED + 1
+        count = rows // MOST_GATHERED + 1
         return [f"hash(user_id) % {count} = {part}" for part in range(count)] if count > 1 else ["true"]
 
     def has_table(self, schema: str, table: str) -> bool:
