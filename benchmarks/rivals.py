@@ -83,7 +83,10 @@ def read_back(database: str, file: str) -> None:
 
 
 def make_outbound(folder: str, users: str) -> None:
-    """Not a rival: a full of so many users with five segments on average, an iter of 1 % of them, and ready rows."""
+    """Not a rival: a full of so many users with five segments on average, an iter of 1 % of them, and ready rows.
+
+    And the next full, in which 2 % have a segment more, 2 % only one, and 0.1 % do not stand.
+    """
     import io
 
     import duckdb
@@ -97,20 +100,24 @@ def make_outbound(folder: str, users: str) -> None:
     of_user = "(9000000 + (n * 7919 + x * 104729) % 2000)::varchar"
     segments = f"list_transform(range((1 + n % 9)::integer), lambda x: {of_user})"
     some = f"(select n * 100 as n from range({users} // 100) as r(n)) as r"
-    users_of = {"full": f"range({users}) as r(n)", "iter": some}
-    changes = {
-        "full": f"array_to_string({segments}, ',')",
-        "iter": "'1 ' || (9000000 + n * 7919 % 2000)::varchar",
+    joined = f"array_to_string({segments}, ',')"
+    few = f"case n % 50 when 3 then {joined} || ',9123456' when 7 then {of_user.replace('x', '0')} else {joined} end"
+    all_users = f"range({users}) as r(n)"
+    files = {
+        "full": (joined, all_users),
+        "iter": ("'1 ' || (9000000 + n * 7919 % 2000)::varchar", some),
+        "next": (few, f"{all_users} where n % 1000 <> 999"),
     }
-    for day, (mode, rows) in enumerate(users_of.items()):
-        lines = f"select {user} || ' ' || {changes[mode]} || chr(10) as line, 1 as lines from {rows}"
-        path = Path(folder) / mode / f"s3_4411_{mode}_{1700000000000 + day * 86400000}.sync.gz"
+    for day, (folder_name, (said, rows)) in enumerate(files.items()):
+        lines = f"select {user} || ' ' || {said} || chr(10) as line, 1 as lines from {rows}"
+        mode = "iter" if folder_name == "iter" else "full"
+        path = Path(folder) / folder_name / f"s3_4411_{mode}_{1700000000000 + day * 86400000}.sync.gz"
         path.parent.mkdir(parents=True, exist_ok=True)
         text = io.BufferedReader(BatchText(connection.sql(lines).to_arrow_reader(100_000)), 1 << 20)
         with igzip_threaded.open(path, "wb", compresslevel=1, threads=1) as file:
             while block := text.read1(1 << 20):
                 file.write(block)
-    rows = f"select {user} as user_id, unnest({segments}) as token, 'f', 1, 1 from {users_of['full']}"
+    rows = f"select {user} as user_id, unnest({segments}) as token, 'f', 1, 1 from {all_users}"
     connection.execute(
         f"copy ({rows}) to '{folder}/ready.tsv' (delimiter '\t', header false, quote '', escape '')"
     )

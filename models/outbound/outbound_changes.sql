@@ -1,7 +1,12 @@
 -- Who came into which segment or got which trait, and who left it, with the file that said so.
 {{ config(enabled=has_outbound()) }}
-with memberships as (
-    {{ each_signal(ref('received_memberships'), ['user_id', 'is_trait', 'since_file', 'until_file'], 'tokens') }}
+with came as (
+    {{ each_signal(ref('received_memberships'), ['user_id', 'is_trait', 'since_file'], 'tokens') }}
+),
+
+-- read once more: what is asked for twice PostgreSQL writes to disk first
+went as (
+    {{ each_signal(ref('received_memberships'), ['user_id', 'is_trait', 'until_file'], 'tokens') }}
 ),
 
 files as (
@@ -15,7 +20,7 @@ changes as (
         is_trait,
         signal as token,
         true as is_member
-    from memberships
+    from came
     union all
     select
         until_file as file_id,
@@ -23,7 +28,7 @@ changes as (
         is_trait,
         signal as token,
         false as is_member
-    from memberships
+    from went
     where until_file is not null
 ),
 

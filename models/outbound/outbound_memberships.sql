@@ -1,7 +1,8 @@
 -- Who is in which segment, or has which trait, as Audience Manager has last said.
 {{ config(enabled=has_outbound()) }}
+{%- set columns = ['user_id', 'is_trait', 'since_file', 'since', 'last_file', 'until_file'] %}
 with memberships as (
-    {{ each_signal(ref('received_memberships'), ['user_id', 'is_trait', 'since_file', 'since', 'last_file', 'until_file'], 'tokens') }}
+    {{ each_signal(ref('received_memberships'), columns, 'tokens') }}
 ),
 
 files as (

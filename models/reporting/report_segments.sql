@@ -8,17 +8,28 @@ received_files as (
     select * from {{ ref('received_files') }}
 ),
 
+-- counted by file before anything is joined, as in segment_sizes
+counts as (
+    select
+        last_file,
+        is_trait,
+        signal,
+        count(*) as users
+    from memberships
+    where until_file is null
+    group by last_file, is_trait, signal
+),
+
 sizes as (
     select
         received_files.outbound,
         received_files.destination_id,
-        memberships.signal as token,
-        memberships.is_trait,
-        count(*) as users
-    from memberships
-    inner join received_files on memberships.last_file = received_files.file_id
-    where memberships.until_file is null
-    group by received_files.outbound, received_files.destination_id, memberships.signal, memberships.is_trait
+        counts.signal as token,
+        counts.is_trait,
+        cast(sum(counts.users) as bigint) as users
+    from counts
+    inner join received_files on counts.last_file = received_files.file_id
+    group by received_files.outbound, received_files.destination_id, counts.signal, counts.is_trait
 ),
 
 names as (

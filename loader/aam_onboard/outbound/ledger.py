@@ -299,11 +299,12 @@ class Ledger:
             [self.outbound, before],
         )
 
-    def _make(self, table: str, query: str) -> None:
+    def _make(self, table: str, query: str, *, is_joined: bool = True) -> None:
         """A table of this connection's, anew."""
         self.warehouse.execute(f"drop table if exists {table}")
         self.warehouse.execute(f"create temporary table {table} as {query}")
-        self.warehouse.execute(f"analyze {table}")
+        if is_joined:
+            self.warehouse.execute(f"analyze {table}")
 
     def _is_own(self) -> str:
         """Of this destination alone; a user may have the same token from another."""
@@ -312,13 +313,14 @@ class Ledger:
     def _now(self, users: str) -> str:
         """What some users have now, from one reading of the largest table.
 
-        It is asked for the users first, by the one key that tells most; `offset 0` keeps PostgreSQL from doing all at
-        once. In a statement without parameters PostgreSQL shares the reading among processes.
+        It is asked for the users first, by the one key that tells most, and then for the rest of a row: `offset 0`
+        keeps PostgreSQL from doing all at once. Without parameters PostgreSQL shares the reading among processes.
         """
-        return (
+        of_users = (
             f"select {self.warehouse.row_id} as place, * from {self.tables['received_memberships']}"
-            f" where until_file is null and {self._is_own()} and user_id in ({users}) offset 0"
+            f" where user_id in ({users}) offset 0"
         )
+        return f"select * from ({of_users}) as of_users where until_file is null and {self._is_own()}"
 
     def _find(self, there: str) -> None:
         """FOUND: rows `there`, with the parts of their sets: of which a file says nothing, that stay, that went.
@@ -332,6 +334,7 @@ class Ledger:
             f" from (select *, {self.warehouse.difference('stays', 'members')} as rest"
             f" from (select *, {self.warehouse.difference('tokens', 'removed')} as stays from ({there}) as there"
             " offset 0) as there offset 0) as there",
+            is_joined=False,
         )
 
     def _taken(self, tokens: str, others: str, left: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timezone
-from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -150,14 +149,16 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     """
     import pyarrow as pa
 
-    zoned = [pa.types.is_timestamp(one.type) and one.type.tz is not None for one in table.schema]
-    columns = [
-        column.cast(pa.int64()).cast(pa.timestamp(column.type.unit)) if is_zoned else column
-        for column, is_zoned in zip(table.columns, zoned, strict=True)
-    ]
-    rows: list[dict[str, Any]] = pa.table(columns, names=table.column_names).to_pylist()
-    for name in compress(table.column_names, zoned):
-        for row in rows:
+    zoned = [one.name for one in table.schema if pa.types.is_timestamp(one.type) and one.type.tz]
+    for name in zoned:
+        column = table.column(name)
+        plain = pa.timestamp(column.type.unit)
+        # not a cast, which would import what computes
+        column = pa.chunked_array([chunk.view(plain) for chunk in column.chunks], plain)
+        table = table.set_column(table.column_names.index(name), name, column)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for row in rows:
+        for name in zoned:
             row[name] = row[name] and row[name].replace(tzinfo=timezone.utc)
     return rows
 
