@@ -384,7 +384,7 @@ def receiving(work: Path, engine: str, environment: dict[str, str], users: int, 
     name = f"aam receive, {engine}, {users:,} users"
     yield Row(f"{name}, a full", told, full, loaded, ratio=ratio, plus=1)
     yield Row(f"{name}, an iter of 1 %", "the full", [changed], full, ratio=0.3)
-    yield Row(f"{name}, the next full", "the full", [following], full, ratio=6)
+    yield Row(f"{name}, the next full", "the full", [following], full, ratio=8)
     yield Row(f"{name}, peak memory", "", full + later, most=1000, unit="MB")
     shutil.rmtree(bench.folder)
 

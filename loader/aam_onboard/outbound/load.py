@@ -64,9 +64,10 @@ class Examiner:
         self._id_type = project.rules.id_types[id_type_of(project, settings)]
         self._beside = ThreadPoolExecutor(2)
         self._examined: list[Future[None]] = []
+        reasons = ", ".join(f"'{reason}'" for reason in SAYS)
         duckdb.execute(
-            "create table seen"
-            " (user_hash ubigint, members uinteger, removed uinteger, has_twice boolean, reason varchar)"
+            "create table seen (user_hash ubigint, members uinteger, removed uinteger, has_twice boolean,"
+            f" reason enum ({reasons}))"
         )
 
     def add(self, piece: Path) -> None:
@@ -78,8 +79,8 @@ class Examiner:
         twice = " or ".join(names_twice(name, self._settings) for name in ("members", "removed"))
         with self._duckdb.cursor() as cursor:
             cursor.execute(
-                f"insert into seen select hash(user_id), len(members), len(removed), {twice}, reason"
-                f" from ({listed_lines(parsed, self._settings)}) as listed"
+                "insert into seen select case when reason is null then hash(user_id) end, len(members), len(removed),"
+                f" {twice}, reason from ({listed_lines(parsed, self._settings)}) as listed"
             )
 
     def end(self, text: Text) -> Examined:
@@ -90,10 +91,8 @@ class Examiner:
             "select count(*), coalesce(sum(members), 0)::bigint, coalesce(sum(removed), 0)::bigint,"
             " coalesce(bool_or(has_twice), false) from seen where reason is null"
         ).fetchall()
-        # in a statement of its own, which goes to disk where memory ends
-        [(users,)] = self._duckdb.execute(
-            "select count(distinct user_hash) from seen where reason is null"
-        ).fetchall()
+        # in a statement of its own, which goes to disk where memory ends; a condition takes it as long again
+        [(users,)] = self._duckdb.execute("select count(distinct user_hash) from seen").fetchall()
         reasons = dict(
             self._duckdb.execute(
                 "select reason, count(*) from seen where reason is not null group by reason order by 2 desc, 1"
