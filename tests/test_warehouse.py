@@ -17,6 +17,7 @@ from aam_onboard.warehouse import duckdb as duckdb_warehouse
 from aam_onboard.warehouse.duckdb import (
     BATCH_BYTES,
     KEEP_BYTES,
+    MEMORY_LIMIT,
     VECTOR_ROWS,
     DuckDBWarehouse,
     file_lock,
@@ -41,7 +42,7 @@ def test_an_export_keeps_little_of_what_it_has_read(tmp_path: Path) -> None:
     assert max(size for _, size in sizes) < 2 * BATCH_BYTES
     assert kept_of_the_file(warehouse) < 2 * KEEP_BYTES < path.stat().st_size
     [limit] = warehouse.rows("select current_setting('memory_limit') as found")
-    assert limit["found"].startswith("953")  # MiB in a gigabyte
+    assert limit["found"].startswith("762")  # MiB in 800 megabytes
     warehouse.close()
 
 
@@ -75,7 +76,7 @@ def test_an_export_leaves_memory_to_queries_that_need_it(tmp_path: Path) -> None
     limits = [int(sql.split("'")[1].split()[0]) for sql in recorded.statements if " bytes'" in sql]
     assert limits
     assert min(limits) > 20_000_000 + KEEP_BYTES  # what the temporary table takes, and room
-    assert recorded.statements[-1].endswith("= '1GB'")
+    assert recorded.statements[-1].endswith(f"= '{MEMORY_LIMIT}'")
     warehouse.close()
 
 
@@ -215,6 +216,26 @@ def test_who_looks_does_not_wait_for_a_run(tmp_path: Path, monkeypatch: pytest.M
         file_lock(path),
     ):
         pass
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+def test_times_are_read_as_times_of_utc(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    warehouse: Warehouse
+    if engine == "duckdb":
+        warehouse = make_lines(tmp_path / "w.duckdb", 1, "'x'")
+    else:
+        warehouse = request.getfixturevalue("postgres")
+    rows = warehouse.rows(
+        "select n, case when n < 3 then timestamp with time zone '2026-03-01 14:00:00.25+02' end as at,"
+        " timestamp '2026-03-01 14:00:00' as plain from (select 1 as n union all select 2 union all select 3) as n"
+        " order by n"
+    )
+    at = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=timezone.utc)
+    assert rows == [
+        {"n": n, "at": at if n < 3 else None, "plain": datetime(2026, 3, 1, 14)} for n in (1, 2, 3)
+    ]
+    assert rows[0]["at"].tzinfo == timezone.utc
+    assert warehouse.rows("select current_timestamp as at where false") == []
 
 
 @pytest.mark.parametrize("engine", ["duckdb", "postgres"])

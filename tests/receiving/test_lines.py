@@ -9,9 +9,17 @@ import duckdb
 import pytest
 
 from aam_onboard.config import Outbound, package_rules
-from aam_onboard.outbound.lines import SAYS, each_member, listed_lines, names_twice, parsed_lines
+from aam_onboard.outbound.lines import (
+    SAYS,
+    each_member,
+    listed_lines,
+    member_sets,
+    names_twice,
+    parsed_lines,
+)
 from aam_onboard.outbound.names import read_name
 from aam_onboard.outbound.unpack import unpack
+from aam_onboard.warehouse import SEPARATOR
 from receiving.helpers import uuid
 
 A, B = uuid(1), uuid(2)
@@ -53,6 +61,15 @@ def read(
             each = each_member(parsed, list_name, outbound, sound=not rejected, once=not has_twice)
             said = connection.execute(f"select * from ({each}) order by all").fetchall()
             assert count >= len(said)
+            if outbound.kind != "items":
+                sets = member_sets(
+                    parsed, list_name, outbound, sound=not rejected, once=not has_twice, some=True
+                )
+                assert sorted(
+                    (user, token, is_trait)
+                    for user, tokens, is_trait in connection.execute(sets).fetchall()
+                    for token in tokens.split(SEPARATOR)
+                ) == sorted(said)
             for user, token, is_trait, *times in said:
                 at = "".join(f"@{since.timestamp():.0f}" for since in times if since)
                 found[user].append(f"{sign}{'t' if is_trait else ''}{token}{at}")
@@ -134,6 +151,9 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"kind": "json_lines"}, f'{{"UUID":"{A}","Data":[]}}', "empty_id"),
     ({"kind": "json_lines"}, '{"DP_UUID":3.14e37,"Data":[]}', "invalid_id"),
     ({"kind": "json_lines"}, f'{{"DP_UUID":"{A}","Data":[{{"Other":1}}]}}', "empty_token"),
+    ({"kind": "json_lines"}, f'{{"DP_UUID":"{A}","Data":[{{"Name":"1\\u001f2"}}]}}', "control_character"),
+    ({"kind": "json_lines"}, f'{{"DP_UUID":"{A}","Data":[{{"Name":"\\u0000","TtlInMinutes":0}}]}}',
+     "control_character"),
 ]  # fmt: skip
 
 
@@ -162,13 +182,16 @@ def test_text_of_any_kind(tmp_path: Path) -> None:
     assert read(tmp_path, data, separator="space", header_lines=9) == ({}, {})
     assert read(tmp_path, b"", separator="space") == ({}, {})
     assert read(tmp_path, b"\n\n", separator="space") == ({}, {})
-    found, rejected = read(tmp_path, f"{A} 10\n".encode() + b"\xff\n\0\n\x02\n\x03\n", separator="space")
+    found, rejected = read(
+        tmp_path, f"{A} 10\n".encode() + b"\xff\n\0\n\x02\n\x03\n\x1f\n", separator="space"
+    )
     assert found == {A: ["+10"]}
     assert rejected == {
         "\\xff": "no_utf8",
         "\\0": "control_character",
         "\x02": "control_character",
         "\x03": "control_character",
+        "\x1f": "control_character",
     }
     assert read(tmp_path, b'"' + f'{A} "10\n'.encode(), separator="space")[1] == {f'"{A} "10': "invalid_id"}
 

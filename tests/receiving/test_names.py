@@ -129,6 +129,7 @@ def test_an_info_of_the_other_mode() -> None:
         ({"columns": ["members"]}, "`columns` needs user_id and members"),
         ({"columns": ["user_id", "members", "members"]}, "`columns` names a field twice"),
         ({"item_fields": ["type"]}, "`item_fields` needs sid"),
+        ({"list_separator": "\x1f"}, "`list_separator` holds a control character that no line may hold"),
         ({"time_digits": 12}, "time_digits"),
         ({"header_lines": -1}, "header_lines"),
         ({"max_shrink": 20}, "max_shrink"),
