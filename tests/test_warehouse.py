@@ -11,8 +11,9 @@ import duckdb
 import pytest
 
 from aam_onboard.config import DuckDBSettings, PostgresSettings
+from aam_onboard.config.profile import SparkSettings
 from aam_onboard.errors import ConfigError, DeliveryError, LockedError, MissingTableError, without_values
-from aam_onboard.warehouse import Warehouse
+from aam_onboard.warehouse import Warehouse, lock_feeds
 from aam_onboard.warehouse import duckdb as duckdb_warehouse
 from aam_onboard.warehouse.duckdb import (
     BATCH_BYTES,
@@ -198,6 +199,23 @@ def test_a_run_waits_for_those_who_look(tmp_path: Path) -> None:
         assert not done.wait(0.2)
     assert done.wait(30)
     running.join()
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "spark"])
+def test_a_lock_that_can_not_be_made_names_the_setting_of_its_place(engine: str, tmp_path: Path) -> None:
+    (tmp_path / "w.lock").mkdir()
+    settings = (
+        DuckDBSettings(type="duckdb", path=str(tmp_path / "w"))
+        if engine == "duckdb"
+        else SparkSettings(type="spark", method="session", lock=str(tmp_path / "w"))
+    )
+    place = {
+        "duckdb": "check `path` of the target in profiles.yml",
+        "spark": "check the disk, or set spool_dir",
+    }
+    says = f"{tmp_path}/w.lock cannot be made: Is a directory; {place[engine]}"
+    with pytest.raises(ConfigError, match=re.escape(says)), lock_feeds("test", settings, ["crm"]):
+        pass
 
 
 def test_who_looks_does_not_wait_for_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,8 +55,8 @@ class Lying:
 @dataclass(frozen=True)
 class Known:
     """All that is known of a person. `models`: feeds and ID syncs whose models name them, as of the last build;
-    `pairs`: the other IDs of their ID pairs, as (DPID, ID): of the same person, perhaps; `received`: memberships that
-    Audience Manager has sent back, whatever became of them.
+    `pairs`: the other IDs of their ID pairs, as (DPID, ID): of the same person, perhaps; `received`: rows of what
+    Audience Manager has sent back, whatever became of it.
     """
 
     person: Person

@@ -80,11 +80,6 @@ def _columns(kind: type[ReceivedFile] | type[ReceivedBatch]) -> str:
     return ", ".join(field.name for field in fields(kind))
 
 
-def set_size(tokens: str) -> str:
-    """SQL: how many tokens a set has that is not empty."""
-    return f"length({tokens}) - length(replace({tokens}, {SQL_SEPARATOR}, '')) + 1"
-
-
 def _joined(tokens: str) -> str:
     """SQL, an aggregate: tokens or sets as one set; null for none."""
     return f"string_agg({tokens}, {SQL_SEPARATOR})"
@@ -167,8 +162,9 @@ class Ledger:
         return self._count(f"until_file = {file_id}")
 
     def _count(self, condition: str) -> int:
+        size = f"length(tokens) - length(replace(tokens, {SQL_SEPARATOR}, '')) + 1"  # no set is empty
         [row] = self.warehouse.rows(
-            f"select cast(coalesce(sum({set_size('tokens')}), 0) as bigint) as n"
+            f"select cast(coalesce(sum({size}), 0) as bigint) as n"
             f" from {self.tables['received_memberships']} where {condition}"
         )
         return int(row["n"])

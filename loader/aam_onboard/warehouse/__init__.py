@@ -209,14 +209,12 @@ def lock_feeds(name: str, settings: WarehouseSettings, feeds: Sequence[str]) -> 
         from aam_onboard.files import make_private_folder
         from aam_onboard.warehouse.duckdb import file_lock
 
-        folder = Path(settings.lock).parent
+        folder, remedy = Path(settings.lock).parent, "check the disk, or set spool_dir"
         try:
             make_private_folder(folder)
         except OSError as error:
-            raise ConfigError(
-                f"{folder} cannot be made: {error.strerror or error}; check the disk, or set spool_dir"
-            ) from None
-        return file_lock(settings.lock)
+            raise ConfigError(f"{folder} cannot be made: {error.strerror or error}; {remedy}") from None
+        return file_lock(settings.lock, remedy)
     from aam_onboard.warehouse.postgres import advisory_locks
 
     return advisory_locks(name, settings, feeds)

@@ -260,17 +260,16 @@ def _dbts_credentials(settings: DuckDBSettings) -> DuckDBCredentials | None:
 
 
 @contextmanager
-def file_lock(path: str) -> Iterator[None]:
+def file_lock(path: str, remedy: str = "check `path` of the target in profiles.yml") -> Iterator[None]:
     """Hold `<path>.lock`, and so every feed: no two runs can take turns between dbt's build and the delivery.
 
-    The kernel lets go of it when the process ends, however it ends. Raises LockedError with the holder.
+    `remedy`: what to do where that file can't be made. The kernel lets go of it when the process ends, however it ends.
+    Raises LockedError with the holder.
     """
     try:
         handle = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise ConfigError(
-            f"{path}.lock cannot be made: {error.strerror}; check `path` of the target in profiles.yml"
-        ) from None
+        raise ConfigError(f"{path}.lock cannot be made: {error.strerror}; {remedy}") from None
     try:
         _wait_for_readers(handle, path)
         since = datetime.now(timezone.utc).isoformat(timespec="seconds")
