@@ -8,6 +8,7 @@ import yaml
 from conftest import AWS, Bucket, Stage, Workspace
 
 from aam_onboard import doctor
+from aam_onboard.state import VERSION
 
 pytestmark = pytest.mark.one_engine
 
@@ -26,7 +27,7 @@ def test_what_is_set_up_and_what_is_not(workspace: Prepare) -> None:
     assert {verdict for verdict, _ in found.values()} == {"ok"}, found
     feeds = {name for name in found if name.startswith(("feed ", "ID sync "))}
     assert len(feeds) == 7
-    assert found["state"] == ("ok", "version 2, as the command's")
+    assert found["state"] == ("ok", f"version {VERSION}, as the command's")
     assert not [path for path in place.out() if path.name.startswith("aam_doctor")]
 
     traits = found["taxonomy"][1].partition(",")[0]
