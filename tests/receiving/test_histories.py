@@ -103,7 +103,7 @@ FILES = st.lists(
 
 
 @settings(
-    max_examples=10 * SOAK,
+    max_examples=6 * SOAK,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
