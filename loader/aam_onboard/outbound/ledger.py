@@ -290,10 +290,8 @@ class Ledger:
 
     def forget_statements(self, before: datetime) -> None:
         """Statements of before a full decide nothing any more."""
-        self.warehouse.execute(
-            f"delete from {self.tables['received_statements']} where file_id in {self._files_before()}",
-            [self.outbound, before],
-        )
+        files = self._file_ids("made_at <= $2", before)
+        self.warehouse.execute(f"delete from {self.tables['received_statements']} where file_id in ({files})")
 
     def _make(self, table: str, query: str, *, is_joined: bool = True) -> None:
         """A table of this connection's, anew."""
@@ -386,6 +384,3 @@ class Ledger:
             [self.outbound, *parameters],
         )
         return ", ".join(str(row["file_id"]) for row in found) or NO_FILES
-
-    def _files_before(self) -> str:
-        return f"(select file_id from {self.tables['received_files']} where outbound = $1 and made_at <= $2)"
