@@ -128,6 +128,14 @@ class Workspace:
         """A program of the test's own that uses the loader: `-c` and a text, or a file and its arguments."""
         return self._end(self._start([sys.executable, *arguments], **more))
 
+    def dbt(self, *arguments: str) -> Done:
+        """dbt by itself, without aam."""
+        return self._end(
+            self._start(
+                [sys.executable, "-m", "dbt.cli.main", *arguments, "--target", self.engine], anew=True
+            )
+        )
+
     @contextlib.contextmanager
     def own_environment(self) -> Iterator[None]:
         """What a command would see, for the loader in this process."""

@@ -3,8 +3,6 @@
 `state_v1/` holds the state that the release at commit 929316e left of a part of the demo's customers.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -52,14 +50,6 @@ def columns(project: Workspace) -> list[tuple[Any, ...]]:
 def rows(project: Workspace) -> dict[str, list[tuple[Any, ...]]]:
     """All that the state's tables hold."""
     return {table: sorted(project.sql(f"select * from aam_state.{table}"), key=repr) for table in TABLES}
-
-
-def dbt_run(project: Workspace, models: str) -> subprocess.CompletedProcess[str]:
-    """dbt by itself, without aam."""
-    command = [sys.executable, "-m", "dbt.cli.main", "run", "--select", models, "--target", project.engine]
-    return subprocess.run(
-        command, cwd=project.root, env=project.env(), capture_output=True, text=True, check=False
-    )
 
 
 def test_after_an_upgrade_nothing_is_sent_again(workspace: Prepare) -> None:
@@ -125,7 +115,7 @@ def test_memberships_of_a_row_each_become_sets(workspace: Prepare) -> None:
     assert "of an earlier version" in project.refused(2, "receive")
     assert project.run("--receive", *NO_CHECK) == []
     assert project.sql("select max(version) from aam_state.state_versions") == [(VERSION,)]
-    assert dbt_run(project, "outbound_changes").returncode == 0
+    assert project.dbt("run", "--select", "outbound_changes").code == 0
     assert project.sql("select token, is_member from outbound.outbound_changes order by token, is_member desc") == [
         ("10", True), ("10", False), ("11", True), ("12", True), ("12", True), ("12", False), ("13", True),
     ]  # fmt: skip
@@ -171,6 +161,6 @@ def test_no_table_of_the_state_is_made_without_a_version(duckdb_workspace: Prepa
         ("deliveries", 1, "build the model state_versions first"),
         ("+deliveries", 0, "ERROR=0 SKIP=0"),
     ):
-        done = dbt_run(project, models)
-        assert done.returncode == ends, done.stdout
-        assert says in done.stdout
+        done = project.dbt("run", "--select", models)
+        assert done.code == ends, done.out
+        assert says in done.out

@@ -4,11 +4,13 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import duckdb
 import pytest
+from conftest import Engine
 
 from aam_onboard.config import DuckDBSettings, PostgresSettings
 from aam_onboard.config.profile import SparkSettings
@@ -114,6 +116,18 @@ def test_postgresql_gives_rows_while_it_makes_them(postgres: PostgresWarehouse) 
     assert postgres.rows(under_way) == [{"n": 0}]
 
 
+@pytest.fixture
+def warehouse(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Warehouse]:
+    """An empty one of either engine."""
+    if engine == "postgres":
+        yield request.getfixturevalue("postgres")
+        return
+    path = tmp_path / "w.duckdb"
+    duckdb.connect(path).close()
+    with closing(DuckDBWarehouse("test", DuckDBSettings(type="duckdb", path=str(path)))) as found:
+        yield found
+
+
 # A person's data in what a database says: it would enter logs and the state for good.
 QUOTING = {
     "select cast(x as integer) as n from (values ('jane\"s @example.com')) as t (x)": "integer|INT32",
@@ -124,13 +138,7 @@ QUOTING = {
 }
 
 
-@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
-def test_an_error_tells_no_value(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    warehouse: Warehouse
-    if engine == "duckdb":
-        warehouse = make_lines(tmp_path / "w.duckdb", 1, "'a'")
-    else:
-        warehouse = request.getfixturevalue("postgres")
+def test_an_error_tells_no_value(engine: Engine, warehouse: Warehouse) -> None:
     for sql, said in QUOTING.items():
         for read in (warehouse.rows, lambda asked: list(warehouse.stream(asked))):
             with pytest.raises(DeliveryError, match=said) as caught:
@@ -236,13 +244,7 @@ def test_who_looks_does_not_wait_for_a_run(tmp_path: Path, monkeypatch: pytest.M
         pass
 
 
-@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
-def test_times_are_read_as_times_of_utc(engine: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    warehouse: Warehouse
-    if engine == "duckdb":
-        warehouse = make_lines(tmp_path / "w.duckdb", 1, "'x'")
-    else:
-        warehouse = request.getfixturevalue("postgres")
+def test_times_are_read_as_times_of_utc(warehouse: Warehouse) -> None:
     rows = warehouse.rows(
         "select n, case when n < 3 then timestamp with time zone '2026-03-01 14:00:00.25+02' end as at,"
         " timestamp '2026-03-01 14:00:00' as plain from (select 1 as n union all select 2 union all select 3) as n"
@@ -256,16 +258,8 @@ def test_times_are_read_as_times_of_utc(engine: str, tmp_path: Path, request: py
     assert warehouse.rows("select current_timestamp as at where false") == []
 
 
-@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
-def test_a_transaction_with_times_takes_effect_whole_or_not_at_all(
-    request: pytest.FixtureRequest, tmp_path: Path, engine: str
-) -> None:
+def test_a_transaction_with_times_takes_effect_whole_or_not_at_all(warehouse: Warehouse) -> None:
     """PostgreSQL's driver ends the open transaction itself where a parameter has a time zone."""
-    if engine == "postgres":
-        warehouse: Warehouse = request.getfixturevalue("postgres")
-    else:
-        duckdb.connect(tmp_path / "w.duckdb").close()
-        warehouse = DuckDBWarehouse("test", DuckDBSettings(type="duckdb", path=str(tmp_path / "w.duckdb")))
     at = datetime(2026, 7, 1, 14, 30, tzinfo=timezone(timedelta(hours=2)))
     warehouse.execute("create table times (happened_at timestamp with time zone)")
     with pytest.raises(ZeroDivisionError), warehouse.transaction():
