@@ -11,6 +11,9 @@ STYLE := --config $(CURDIR)/.sqlfluff --disable-progress-bar --processes 2
 BACK := --vars '{outbound: {e_mail_tool: {destination_id: 4411, master_dpid: 58342, output: back, separator: space}}}'
 CUSTOMERS := select segment_name as segment, count(*) as customers from {{ ref('aam_onboard', 'customer_segments') }} group by segment_name order by segment_name
 
+# what is started a thousand times need not be compiled each time, as it is nowhere else
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-spark soak lint format docs bench clean
 
 demo: .venv/installed  ## the main job on DuckDB and a local directory, with the demo's data

@@ -196,7 +196,8 @@ class Bench:
     @property
     def env(self) -> dict[str, str]:
         return {
-            **os.environ,
+            # without it Python would compile us anew at each start, as it does for nobody else
+            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             **self.environment,
             "DBT_PROFILES_DIR": str(self.folder),
             "PYTHONPATH": f"{ROOT}:{ROOT / 'loader'}",
