@@ -5,6 +5,7 @@ import re
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -341,3 +342,18 @@ def test_encrypted_files_have_a_least_size(duckdb_workspace: Prepare) -> None:
         line = project.refused(2, command)
         assert "vars.limits.split_bytes: 999,999 is too little for destination local" in line
         assert "1,000,000 or more" in line
+
+
+@pytest.mark.parametrize("command", [["--help"], ["check", "--help"]])
+def test_output_that_nobody_takes(command: list[str]) -> None:
+    """A full disk is one line; a reader who has seen enough, as `head` has, is none."""
+    aam = [sys.executable, "-c", "from aam_onboard.cli import program\nprogram()", *command]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(aam, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "aam: standard output can't be written: No space left on device\n"
+    for_nobody, to = os.pipe()
+    os.close(for_nobody)
+    with os.fdopen(to, "w") as pipe:
+        done = subprocess.run(aam, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import logging
@@ -654,6 +655,17 @@ def id_sync_url(
     output.say(make_url(rules, sources, dpid, user_id, redirect, gdpr, gdpr_consent))
 
 
+def program() -> NoReturn:
+    """The program `aam`: main(), and out, for to take the interpreter apart would take a tenth of a second."""
+    code: int | str | None = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)
+
+
 def main() -> None:
     """The console command `aam`: errors become one clear line on stderr and the design's exit code."""
     # a scheduler's way to end a run; dbt, which runs for us, must end with it
@@ -665,7 +677,11 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _require_set("AAM_PROJECT_DIR", "AAM_LOG_FORMAT")
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
     except AamError as error:
         output.complain(str(error))
         sys.exit(error.exit_code)
@@ -675,16 +691,25 @@ def main() -> None:
             output.complain("interrupted; the next run finishes what is open")
         raise
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _mute()
         sys.exit(1)
     except Exception as error:
         if os.environ.get("AAM_TRACEBACK"):
             raise
-        output.complain(
-            f"unexpected {type(error).__name__}: {error}; this is a fault of aam, not of yours:"
-            " run it again with AAM_TRACEBACK=1 and report what it prints"
-        )
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of any other file it is an AamError
+            _mute()
+            output.complain(f"standard output can't be written: {error.strerror}")
+        else:
+            output.complain(
+                f"unexpected {type(error).__name__}: {error}; this is a fault of aam, not of yours:"
+                " run it again with AAM_TRACEBACK=1 and report what it prints"
+            )
         sys.exit(1)
+
+
+def _mute() -> None:
+    """Let what is still to be printed go nowhere: where it should go it can't."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _options(
