@@ -92,7 +92,7 @@ def test_an_open_delivery_of_an_earlier_release_is_finished(workspace: Prepare) 
 
 
 def test_memberships_of_a_row_each_become_sets(workspace: Prepare) -> None:
-    """Version 2 had a row for each segment of a user; what is received later goes on from there."""
+    """Version 2 had a row for each segment of a user, also of what an iter said; what comes goes on from there."""
     project = workspace("delivered")
     project.vars(lambda found: found.update(outbound={"web": {"destination_id": 4411, "separator": "space"}}))
     project.destination("local", type="directory", path="out", receive={"settled_minutes": 0})
@@ -100,21 +100,32 @@ def test_memberships_of_a_row_each_become_sets(workspace: Prepare) -> None:
     at = "timestamp with time zone '2023-11-14 00:00:00+00'"
     project.sql(
         "alter table aam_state.received_memberships rename column tokens to token",
-        "alter table aam_state.received_statements rename column tokens to token",
+        "drop table aam_state.received_statements",
+        "create table aam_state.received_statements (file_id integer not null, user_id text not null,"
+        " token text not null, is_trait boolean not null, since timestamp with time zone, is_member boolean not null)",
         "delete from aam_state.state_versions",
         f"insert into aam_state.state_versions values (2, {at})",
-        f"insert into aam_state.received_files values (1, 'web', 4411, 0, 'full', {at}, 'r', 'r.sync', 'local', 'u', 1,"
-        f" 1, 'm', 1, 3, 0, 0, 'applied', false, {at})",
+        *(
+            f"insert into aam_state.received_files values ({number}, 'web', 4411, 0, '{mode}', {made_at}, '{mode}',"
+            f" '{mode}.sync', 'local', 'u', 1, 1, 'm', 1, 3, 0, 0, 'applied', false, {at})"
+            for number, mode, made_at in ((1, "full", at), (2, "iter", f"{at} + interval '9 days'"))
+        ),
         *(
             "insert into aam_state.received_memberships (user_id, token, is_trait, since_file, last_file, until_file)"
             f" values ('{uuid(1)}', '{token}', false, 1, 1, {until_file})"
             for token, until_file in (("10", "null"), ("11", "null"), ("12", "1"))
         ),
+        f"insert into aam_state.received_statements values (2, '{uuid(1)}', '14', false, null, false)",
+        f"insert into aam_state.received_statements values (2, '{uuid(2)}', '10', false, null, true)",
     )
-    (project.root / "out" / file_name(1, "iter", ending=".sync")).write_text(f"{uuid(1)} 12,13 10\n")
+    (project.root / "out" / file_name(1, "iter", ending=".sync")).write_text(f"{uuid(1)} 12,13,14 10\n")
     assert "of an earlier version" in project.refused(2, "receive")
     assert project.run("--receive", *NO_CHECK) == []
     assert project.sql("select max(version) from aam_state.state_versions") == [(VERSION,)]
+    # 14 was said later to have ended
+    assert project.sql("select user_id, members, removed from aam_state.received_statements order by file_id, 1") == [
+        (uuid(1), "", "14"), (uuid(2), "10", ""), (uuid(1), "12\x1f13\x1f14", "10")
+    ]  # fmt: skip
     assert project.dbt("run", "--select", "outbound_changes").code == 0
     assert project.sql("select token, is_member from outbound.outbound_changes order by token, is_member desc") == [
         ("10", True), ("10", False), ("11", True), ("12", True), ("12", True), ("12", False), ("13", True),

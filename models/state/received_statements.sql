@@ -2,7 +2,7 @@
 -- depends_on: {{ ref('state_versions') }}
 file_id integer not null,
 user_id text not null,
-tokens text not null, -- a set, as in received_memberships
+members text not null, -- a set, as in received_memberships, or empty
+removed text not null, -- likewise
 is_trait boolean not null,
-since timestamp with time zone,
-is_member boolean not null
+since timestamp with time zone

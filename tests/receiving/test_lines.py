@@ -13,9 +13,9 @@ from aam_onboard.outbound.lines import (
     SAYS,
     each_member,
     listed_lines,
-    member_sets,
     names_twice,
     parsed_lines,
+    user_sets,
 )
 from aam_onboard.outbound.names import read_name
 from aam_onboard.outbound.unpack import unpack
@@ -62,12 +62,12 @@ def read(
             said = connection.execute(f"select * from ({each}) order by all").fetchall()
             assert count >= len(said)
             if outbound.kind != "items":
-                sets = member_sets(
-                    parsed, list_name, outbound, sound=not rejected, once=not has_twice, some=True
+                sets = user_sets(
+                    parsed, {"tokens": list_name}, outbound, sound=not rejected, once=not has_twice, some=True
                 )
                 assert sorted(
                     (user, token, is_trait)
-                    for user, tokens, is_trait in connection.execute(sets).fetchall()
+                    for user, is_trait, tokens in connection.execute(sets).fetchall()
                     for token in tokens.split(SEPARATOR)
                 ) == sorted(said)
             for user, token, is_trait, *times in said:

@@ -239,21 +239,26 @@ class Ledger:
 
     def _apply_statements(self, file: ReceivedFile, part: str, *, is_once: bool) -> None:
         of_file = f"{self.tables['received_statements']} where file_id = {file.file_id} and {part}"
-        if is_once:
-            each = f"select user_id, tokens, is_trait, since, is_member from {of_file}"
-        else:
+        said = f"select user_id, members as tokens, is_trait, since from {of_file} and members <> ''"
+        of_users = f"select user_id, is_trait, members, removed from {of_file}"
+        if not is_once:
             # who is said to be in and out is out
             self._make(
                 SAID,
-                "select user_id, tokens, is_trait, max(since) as since, count(case when not is_member then 1 end) = 0"
-                f" as is_member from {of_file} group by user_id, tokens, is_trait",
+                "select user_id, tokens, is_trait, max(since) as since, max(is_removed) = 0 as is_member from"
+                " (select user_id, members || removed as tokens, is_trait, since,"
+                f" case when removed = '' then 0 else 1 end as is_removed from {of_file}) as each"
+                " group by user_id, tokens, is_trait",
             )
-            each = f"select * from {SAID}"
-        of_users = (
-            f"select user_id, is_trait, coalesce({_joined('case when is_member then tokens end')}, '') as members,"
-            f" coalesce({_joined('case when not is_member then tokens end')}, '') as removed from ({each}) as each"
-            " group by user_id, is_trait"
-        )
+            said = (
+                f"select user_id, {_joined('tokens')} as tokens, is_trait, since from {SAID} where is_member"
+                " group by user_id, is_trait, since"
+            )
+            of_users = (
+                f"select user_id, is_trait, coalesce({_joined('case when is_member then tokens end')}, '') as members,"
+                f" coalesce({_joined('case when not is_member then tokens end')}, '') as removed from {SAID}"
+                " group by user_id, is_trait"
+            )
         before = self._file_ids("made_at <= $2", file.made_at)
         self._find(
             f"select there.*, there.last_file in ({before}) as is_older, said.members, said.removed"
@@ -261,12 +266,6 @@ class Ledger:
             f" inner join ({of_users}) as said on {_OF_ONE}"
         )
         self._split(file)
-        said = f"select user_id, tokens, is_trait, since from ({each}) as each where is_member"
-        if not is_once:
-            said = (
-                f"select user_id, {_joined('tokens')} as tokens, is_trait, since from ({said}) as each"
-                " group by user_id, is_trait, since"
-            )
         self._begin(file, said, f"select * from {FOUND}", part)
 
     def count_absent(self, batch: ReceivedBatch) -> int:
@@ -361,10 +360,14 @@ class Ledger:
     def _begin(self, file: ReceivedFile, said: str, there: str, part: str) -> None:
         """Begin memberships of what is said, but of those that are there, and of what a later file has said."""
         later = self._file_ids("made_at > $2 and status = 'applied'", file.made_at)
+        each = f"select user_id, is_trait, tokens from ({there}) as there" + "".join(
+            f" union all select user_id, is_trait, {tokens} from {self.tables['received_statements']}"
+            f" where file_id in ({later}) and {part} and {tokens} <> ''"
+            for tokens in ("members", "removed")
+            if later != NO_FILES
+        )
         had = (
-            f"select user_id, is_trait, {_joined('tokens')} as tokens from (select user_id, is_trait, tokens"
-            f" from ({there}) as there union all select user_id, is_trait, tokens"
-            f" from {self.tables['received_statements']} where file_id in ({later}) and {part}) as each"
+            f"select user_id, is_trait, {_joined('tokens')} as tokens from ({each}) as each"
             " group by user_id, is_trait"
         )
         self.warehouse.execute(

@@ -5,7 +5,7 @@ DuckDB reads files for every warehouse, so that this stands once; what it makes 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,21 +116,26 @@ def each_member(parsed: str, name: str, settings: Outbound, *, sound: bool, once
     return f"select user_id, unnest({list_}) as token, {_is_trait(settings)} as is_trait from {lists}"
 
 
-def member_sets(parsed: str, name: str, settings: Outbound, *, sound: bool, once: bool, some: bool) -> str:
-    """A query of `user_id, tokens, is_trait`, a row a line: what `members` or `removed` holds, or ''. Not of items.
+def user_sets(
+    parsed: str, columns: Mapping[str, str], settings: Outbound, *, sound: bool, once: bool, some: bool
+) -> str:
+    """A query of `user_id, is_trait` and columns that hold `members` or `removed` as a set, or ''; a row a line.
 
-    `some`: without lines that hold nothing; `sound`, `once`: as each_member has them. Lists would take most of the
-    time, so there are none where that can be.
+    Not of items. `some`: without lines that hold nothing; `sound`, `once`: as each_member has them. Lists would take
+    most of the time, so there are none where that can be.
     """
-    if once and settings.kind != "json_lines":
-        tokens = f"replace({name}, {_literal(_between(settings))}, {SQL_SEPARATOR})"
-    else:
-        tokens = f"coalesce(array_to_string(list_distinct({_list(name, settings)}), {SQL_SEPARATOR}), '')"
-    has_some = _has_any(name, settings) if some else "true"
+    sets = "".join(f", {_set(name, settings, once=once)} as {column}" for column, name in columns.items())
+    has_some = " or ".join(_has_any(name, settings) for name in columns.values()) if some else "true"
     return (
-        f"select user_id, {tokens} as tokens, {_is_trait(settings)} as is_trait from ({parsed}) as parsed"
-        f" where {_those(sound)} and {has_some}"
+        f"select user_id, {_is_trait(settings)} as is_trait{sets} from ({parsed}) as parsed"
+        f" where {_those(sound)} and ({has_some})"
     )
+
+
+def _set(name: str, settings: Outbound, *, once: bool) -> str:
+    if once and settings.kind != "json_lines":
+        return f"replace({name}, {_literal(_between(settings))}, {SQL_SEPARATOR})"
+    return f"coalesce(array_to_string(list_distinct({_list(name, settings)}), {SQL_SEPARATOR}), '')"
 
 
 def _those(sound: bool) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from aam_onboard.config import Outbound, Project
 from aam_onboard.errors import GuardError
 from aam_onboard.outbound.ledger import STAGED, Ledger, ReceivedFile
-from aam_onboard.outbound.lines import SAYS, each_member, listed_lines, member_sets, names_twice, parsed_lines
+from aam_onboard.outbound.lines import SAYS, each_member, listed_lines, names_twice, parsed_lines, user_sets
 from aam_onboard.outbound.unpack import Text
 from aam_onboard.warehouse.duckdb import reader
 
@@ -50,10 +50,10 @@ class Examined:
         """The query of one of the two lists, a row a token."""
         return each_member(self.parsed, name, self.settings, sound=self.rejected == 0, once=self.tokens_once)
 
-    def sets(self, name: str, *, some: bool = True) -> str:
-        """The query of one of the two lists, a row a user, where `is_once`; `some`: without those who have none."""
+    def sets(self, *, some: bool = True, **columns: str) -> str:
+        """The query of columns with the lists, a row a user, where `is_once`; `some`: without those who have none."""
         sound = self.rejected == 0
-        return member_sets(self.parsed, name, self.settings, sound=sound, once=self.tokens_once, some=some)
+        return user_sets(self.parsed, columns, self.settings, sound=sound, once=self.tokens_once, some=some)
 
 
 class Examiner:
@@ -175,14 +175,17 @@ def load(
             warehouse.load(
                 ledger.place("received_memberships"),
                 f"select {file.file_id}::integer as since_file, {file.file_id}::integer as last_file, *"
-                f" from ({examined.sets('members')}) as sets",
+                f" from ({examined.sets(tokens='members')}) as sets",
             )
         else:
             ledger.stage()
             if examined.is_once:
-                warehouse.load((STAGED,), examined.sets("members", some=False))
+                warehouse.load((STAGED,), examined.sets(some=False, tokens="members"))
             else:
-                warehouse.load((STAGED,), _said(examined, "members"))
+                warehouse.load(
+                    (STAGED,),
+                    f"select * rename (token as tokens) from ({examined.members('members')}) as members",
+                )
                 warehouse.load(
                     (STAGED,),
                     f"select user_id, '' as tokens from ({examined.parsed}) as parsed where reason is null",
@@ -193,19 +196,19 @@ def load(
 
 
 def _load_iter(ledger: Ledger, file: ReceivedFile, examined: Examined) -> None:
-    lists = " union all ".join(
-        f"select {file.file_id}::integer as file_id, *, {is_member} as is_member from ({said}) as said"
-        for said, is_member in ((_said(examined, "members"), "true"), (_said(examined, "removed"), "false"))
-    )
-    ledger.warehouse.load(ledger.place("received_statements"), lists)
-    ledger.apply_statements(file, is_once=examined.is_once)
-
-
-def _said(examined: Examined, name: str) -> str:
-    """The query of one of the two lists: a row a user, or a token, which is a set, too."""
     if examined.is_once:
-        return examined.sets(name)
-    return f"select * rename (token as tokens) from ({examined.members(name)}) as members"
+        said = examined.sets(members="members", removed="removed")
+    else:
+        # a token is a set, too
+        said = " union all by name ".join(
+            f"select * rename (token as {column}), '' as {other} from ({examined.members(column)}) as said"
+            for column, other in (("members", "removed"), ("removed", "members"))
+        )
+    ledger.warehouse.load(
+        ledger.place("received_statements"),
+        f"select {file.file_id}::integer as file_id, * from ({said}) as said",
+    )
+    ledger.apply_statements(file, is_once=examined.is_once)
 
 
 def _keep_rejected(ledger: Ledger, file: ReceivedFile, examined: Examined, text: Text) -> None:
