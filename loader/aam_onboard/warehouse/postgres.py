@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from aam_onboard.errors import (
     AamError,
@@ -38,7 +39,7 @@ LOAD_ROWS = 512
 LOCK_CLASS = 0x41414D
 # An open connection of this process to each server: the driver asks for the types that the server knows only for the
 # first, and to clone it takes a twentieth of the time.
-_OPEN: dict[str, Any] = {}
+_OPEN: WeakValueDictionary[str, Any] = WeakValueDictionary()
 # How often to look for a dbt before saying that there is none.
 BUILDER_LOOKS = 5
 # Errors that callers tell apart: undefined_table, lock_not_available.
