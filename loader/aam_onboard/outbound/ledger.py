@@ -358,13 +358,11 @@ class Ledger:
         )
 
     def _begin(self, file: ReceivedFile, said: str, there: str, part: str) -> None:
-        """Begin memberships of what is said, but of those that are there, and of what a later file has said."""
+        """Begin memberships of what is said, but of those that are there, and of what a later file has removed."""
         later = self._file_ids("made_at > $2 and status = 'applied'", file.made_at)
-        each = f"select user_id, is_trait, tokens from ({there}) as there" + "".join(
-            f" union all select user_id, is_trait, {tokens} from {self.tables['received_statements']}"
-            f" where file_id in ({later}) and {part} and {tokens} <> ''"
-            for tokens in ("members", "removed")
-            if later != NO_FILES
+        each = (
+            f"select user_id, is_trait, tokens from ({there}) as there union all select user_id, is_trait, removed"
+            f" from {self.tables['received_statements']} where file_id in ({later}) and {part} and removed <> ''"
         )
         had = (
             f"select user_id, is_trait, {_joined('tokens')} as tokens from ({each}) as each"
