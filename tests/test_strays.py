@@ -54,6 +54,7 @@ def signals_of(project: Workspace, feed: str) -> set[tuple[str, ...]]:
     return project.feed_rows(feed)
 
 
+@pytest.mark.one_engine
 def test_a_feed_that_other_data_sources_have_now(workspace: Prepare) -> None:
     project = workspace("delivered")
     before = received(project)["ftp_dpm_58342_58344"]
@@ -86,6 +87,7 @@ def test_a_feed_that_other_data_sources_have_now(workspace: Prepare) -> None:
     assert "is in dbt_project.yml, as what it was sent" in project.refused(2, "retire", "crm_profile")
 
 
+@pytest.mark.one_engine
 def test_a_feed_of_another_name_now(workspace: Prepare) -> None:
     project = workspace("delivered")
     assert "nothing of a feed nobody lies at destination local" in project.refused(2, "retire", "nobody")
@@ -118,6 +120,7 @@ def test_a_feed_of_another_name_now(workspace: Prepare) -> None:
     assert "has sent nothing" not in project.ok("status", "--select", "loyalty_traits").out
 
 
+@pytest.mark.one_engine
 def test_a_feed_that_is_gone(workspace: Prepare) -> None:
     project = workspace("seeded")
     path = project.root / "models" / "feeds" / "ios_traits.sql"
