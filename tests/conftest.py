@@ -477,7 +477,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     left = []
     for item in items:
-        engine = getattr(item, "callspec", None) and item.callspec.params.get("engine")
+        parameters = item.callspec.params if hasattr(item, "callspec") else {}
+        engine = parameters.get("engine") or parameters.get("outbox_project")
         if engine and item.get_closest_marker("one_engine"):
             name = item.nodeid.replace(engine, "")
             if engine != ("duckdb", "postgres")[zlib.crc32(name.encode()) % 2]:
