@@ -357,3 +357,9 @@ def test_output_that_nobody_takes(command: list[str]) -> None:
     with os.fdopen(to, "w") as pipe:
         done = subprocess.run(aam, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "")
+    # closed from the start, as a daemon may have them
+    for closed in (">&-", "2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f'"$@" {closed}', "sh", *aam], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")

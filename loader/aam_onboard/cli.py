@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -657,13 +658,15 @@ def id_sync_url(
 
 def program() -> NoReturn:
     """The program `aam`: main(), and out, for to take the interpreter apart would take a tenth of a second."""
-    code: int | str | None = 0
+    code: int | str | None = None
     try:
         main()
     except SystemExit as end:
         code = end.code
-    sys.stderr.flush()
-    os._exit(code if isinstance(code, int) else 0)
+    with suppress(OSError):
+        if sys.stderr:
+            sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def main() -> None:
