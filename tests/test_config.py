@@ -25,7 +25,8 @@ from aam_onboard.config import (
 )
 from aam_onboard.destinations import load_destination
 from aam_onboard.errors import ConfigError
-from aam_onboard.package import package_settings
+from aam_onboard.package import package_root, package_settings
+from aam_onboard.reading import read_yaml
 from aam_onboard.rules import IdType, Limits, Rules
 from aam_onboard.schema import AllVars, pages
 
@@ -242,6 +243,8 @@ def test_a_mistake_in_the_package_names_its_file(
     settings["vars"]["limits"]["line_bytes"] = "many"
     for written, named in (
         (None, "is missing: install aam-onboard again"),
+        ("- no settings\n", "expected `key: value` lines"),
+        ("day: 2026-02-31\n", "`2026-02-31` can't be read"),
         (yaml.safe_dump(settings), "vars.limits.line_bytes: `many`"),
     ):
         if written:
@@ -252,6 +255,10 @@ def test_a_mistake_in_the_package_names_its_file(
         assert str(caught.value).startswith(str(package / "dbt_project.yml"))
         assert named in str(caught.value)
     package_settings.cache_clear()
+
+
+def test_the_package_is_read_quickly_and_as_any_other_file() -> None:
+    assert package_settings() == read_yaml(package_root() / "dbt_project.yml")
 
 
 def test_a_chained_sync_may_begin_with_a_crm_id(folder: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -35,16 +36,16 @@ def package_root() -> Path:
 def package_settings() -> dict[str, Any]:
     """The package's dbt_project.yml. Raises ConfigError when it can't be read."""
     path = package_root() / PROJECT_FILE
-    try:
-        # Ours, and long: read with less suspicion than a user's, which takes ten times as long.
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    settings: dict[str, Any] | None = None
+    # Ours, and long: read with less suspicion than a user's, which takes ten times as long.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    with suppress(OSError, ValueError, yaml.YAMLError):
         settings = yaml.load(path.read_bytes(), loader)  # noqa: S506  # both are safe
-    except (OSError, yaml.YAMLError):
+    if not isinstance(settings, dict):
         settings = read_yaml(path)  # which says what is wrong
     if settings is None:
         raise ConfigError(f"{path} is missing: install aam-onboard again")
-    found: dict[str, Any] = settings
-    return found
+    return settings
 
 
 def package_version() -> str:
