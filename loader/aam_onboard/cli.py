@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import io
 import logging
@@ -699,7 +698,9 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("AAM_TRACEBACK"):
             raise
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # of any other file it is an AamError
+        from aam_onboard.destinations.common import NO_ROOM
+
+        if isinstance(error, OSError) and error.errno in NO_ROOM:  # of any other file it is an AamError
             _mute()
             output.complain(f"standard output can't be written: {error.strerror}")
         else:
