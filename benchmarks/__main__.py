@@ -613,6 +613,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write every run's figures to this file")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the servers would stay
+    # or Python would compile us anew at each start, as it does for nobody else
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     given.work.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     work = given.work.resolve()

@@ -196,8 +196,7 @@ class Bench:
     @property
     def env(self) -> dict[str, str]:
         return {
-            # without it Python would compile us anew at each start, as it does for nobody else
-            **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+            **os.environ,
             **self.environment,
             "DBT_PROFILES_DIR": str(self.folder),
             "PYTHONPATH": f"{ROOT}:{ROOT / 'loader'}",
